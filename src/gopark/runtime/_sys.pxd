@@ -1,0 +1,56 @@
+# C-level face of _sys.pyx: what the compiled core calls directly.  Its interpreted twin is _sys_py.py.
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+cdef extern from "<sys/epoll.h>" nogil:
+    ctypedef union epoll_data_t:
+        uint64_t u64
+
+    cdef struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+
+cdef class EventBuffer:
+    cdef epoll_event ev[128]
+    cpdef int wait(self, int epfd, int64_t delay) except? -1
+    cdef uint32_t mask(self, int i) noexcept
+    cdef uint64_t data(self, int i) noexcept
+
+cpdef int64_t nanotime() noexcept
+cpdef int64_t coarsetime() noexcept
+cpdef int64_t coarseres() noexcept
+cpdef long thread_ident() noexcept
+
+cpdef int epoll_create(int size) noexcept
+cpdef int epoll_create1(int flags) noexcept
+cpdef int epoll_ctl(int epfd, int op, int fd, uint32_t events, uint64_t data) noexcept
+cpdef int eventfd() noexcept
+cpdef int eventfd_write(int fd) noexcept
+cpdef int eventfd_drain(int fd) noexcept
+
+cpdef object recv(int fd, Py_ssize_t n)
+cpdef object read(int fd, Py_ssize_t n)
+cpdef Py_ssize_t recv_into(int fd, object buf, Py_ssize_t off) except? -1
+cpdef Py_ssize_t send(int fd, object buf, Py_ssize_t off) except? -1
+cpdef Py_ssize_t write(int fd, object buf, Py_ssize_t off) except? -1
+cpdef Py_ssize_t writev(int fd, list bufs) except? -1
+cpdef object accept4(int fd)
+cpdef int connect_error(int fd) noexcept
+cpdef int has_peer(int fd) noexcept
+cpdef int set_nonblock(int fd) noexcept
+cpdef int shutdown(int fd, int how) noexcept
+cpdef int close(int fd) noexcept
+
+cpdef object new_greenlet(object run, object parent)
+cpdef object getcurrent()
+cpdef int switch(object g) except -1
+cpdef object copy_context()
+cpdef object call_in_context(object ctx, object fn, tuple args, dict kwargs)
+cpdef object caller_code()
+cpdef int caller_lasti() except -2
+cpdef int check_signals() except -1
+
+cdef void sysmon_tick(uint64_t tick) noexcept
+cdef void sysmon_blocking() noexcept
+cdef void sysmon_resumed() noexcept
+cdef bint sysmon_unanswered() noexcept
+cpdef bint sysmon_take_request() noexcept

@@ -1,0 +1,1 @@
+from gopark.runtime._sys_py import *

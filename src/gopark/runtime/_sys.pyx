@@ -1,0 +1,605 @@
+# What only C can say: system calls that return a negative errno instead of raising, epoll with its 64-bit data and
+# nanosecond timeouts, greenlet's C API, contexts.  No policy lives here: no scheduler, no descriptors' state.
+#
+# The GIL: a call that cannot block keeps it (releasing it would invite another thread to hold it for 5 ms); only
+# EventBuffer.wait with a non-zero delay releases it.
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.object cimport PyObject
+from libc.errno cimport EINTR, EINVAL, ENOSYS, EPERM, errno
+
+IS_COMPILED = True
+
+cdef extern from *:
+    """
+    #define _GNU_SOURCE 1
+    #include <arpa/inet.h>
+    #include <errno.h>
+    #include <fcntl.h>
+    #include <netinet/in.h>
+    #include <signal.h>
+    #include <stddef.h>
+    #include <stdint.h>
+    #include <stdio.h>
+    #include <string.h>
+    #include <sys/epoll.h>
+    #include <sys/eventfd.h>
+    #include <sys/socket.h>
+    #include <sys/syscall.h>
+    #include <sys/uio.h>
+    #include <sys/un.h>
+    #include <time.h>
+    #include <unistd.h>
+    #ifndef SYS_epoll_pwait2
+    #define SYS_epoll_pwait2 441
+    #endif
+    /* Declared here rather than taken from libc: glibc has epoll_pwait2 only since 2.35, the kernel since 5.11.
+       The kernel's timespec is 64-bit; so is time_t on every platform this is built for. */
+    struct gopark_timespec { int64_t tv_sec; int64_t tv_nsec; };
+    static int gopark_epoll_pwait2(int epfd, struct epoll_event *ev, int n, int64_t ns, const sigset_t *mask) {
+        struct gopark_timespec ts = { ns / 1000000000, ns % 1000000000 };
+        return (int)syscall(SYS_epoll_pwait2, epfd, ev, n, ns < 0 ? NULL : &ts, mask, _NSIG / 8);
+    }
+    static int64_t gopark_clock(clockid_t c) {
+        struct timespec ts;
+        clock_gettime(c, &ts);
+        return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+    }
+    static PyObject *gopark_frame_code(PyFrameObject *frame) {
+        return (PyObject *)PyFrame_GetCode(frame);
+    }
+    /* host:port, [host]:port, a path, @name; "" for what is none of these. */
+    static int gopark_sockname(int fd, int peer, char *out, int room) {
+        union { struct sockaddr any; struct sockaddr_in in; struct sockaddr_in6 in6; struct sockaddr_un un;
+                struct sockaddr_storage room; } a;
+        socklen_t n = sizeof(a);
+        char host[INET6_ADDRSTRLEN];
+        memset(&a, 0, sizeof(a));
+        out[0] = 0;
+        if ((peer ? getpeername(fd, &a.any, &n) : getsockname(fd, &a.any, &n)) != 0)
+            return errno;
+        if (a.any.sa_family == AF_INET && inet_ntop(AF_INET, &a.in.sin_addr, host, sizeof(host)))
+            snprintf(out, room, "%s:%d", host, ntohs(a.in.sin_port));
+        else if (a.any.sa_family == AF_INET6 && inet_ntop(AF_INET6, &a.in6.sin6_addr, host, sizeof(host)))
+            snprintf(out, room, "[%s]:%d", host, ntohs(a.in6.sin6_port));
+        else if (a.any.sa_family == AF_UNIX && n > offsetof(struct sockaddr_un, sun_path)) {
+            int len = (int)(n - offsetof(struct sockaddr_un, sun_path));
+            if (a.un.sun_path[0] == 0)
+                snprintf(out, room, "@%.*s", len - 1, a.un.sun_path + 1);
+            else
+                snprintf(out, room, "%.*s", len, a.un.sun_path);
+        }
+        return 0;
+    }
+    /* Not libc's recv and send: those are cancellation points of pthreads, which costs two atomic operations each as soon
+       as a process has a second thread (sysmon). */
+    static ssize_t gopark_recv(int fd, void *buf, size_t n) {
+        return syscall(SYS_recvfrom, fd, buf, n, 0, NULL, NULL);
+    }
+    static ssize_t gopark_send(int fd, const void *buf, size_t n) {
+        return syscall(SYS_sendto, fd, buf, n, MSG_NOSIGNAL, NULL, 0);
+    }
+    static int64_t gopark_coarseres(void) {
+        struct timespec ts;
+        clock_getres(CLOCK_MONOTONIC_COARSE, &ts);
+        return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+    }
+    """
+    ctypedef struct sigset_t:
+        pass
+    int CLOCK_MONOTONIC, CLOCK_MONOTONIC_COARSE, EFD_CLOEXEC, EFD_NONBLOCK
+    int SOCK_NONBLOCK, SOCK_CLOEXEC, SOL_SOCKET, SO_ERROR, MSG_NOSIGNAL, F_GETFL, F_SETFL, O_NONBLOCK
+    int64_t gopark_clock(int c) nogil
+    int64_t gopark_coarseres() nogil
+    int gopark_sockname(int fd, int peer, char *out, int room) nogil
+    int gopark_epoll_pwait2(int epfd, epoll_event *ev, int n, int64_t ns, const sigset_t *mask) nogil
+    int c_epoll_create "epoll_create"(int size) nogil
+    int c_epoll_create1 "epoll_create1"(int flags) nogil
+    int c_epoll_ctl "epoll_ctl"(int epfd, int op, int fd, epoll_event *ev) nogil
+    int c_epoll_wait "epoll_wait"(int epfd, epoll_event *ev, int n, int timeout) nogil
+    int c_epoll_pwait "epoll_pwait"(int epfd, epoll_event *ev, int n, int timeout, const sigset_t *mask) nogil
+    int c_eventfd "eventfd"(unsigned int v, int flags) nogil
+    int sigemptyset(sigset_t *s) nogil
+    int sigaddset(sigset_t *s, int sig) nogil
+    ctypedef unsigned int socklen_t
+    cdef struct sockaddr:
+        pass
+    cdef struct sockaddr_storage:
+        unsigned short ss_family
+    cdef struct iovec:
+        void *iov_base
+        size_t iov_len
+    Py_ssize_t gopark_recv(int fd, void *buf, size_t n) nogil
+    Py_ssize_t c_read "read"(int fd, void *buf, size_t n) nogil
+    Py_ssize_t gopark_send(int fd, const void *buf, size_t n) nogil
+    Py_ssize_t c_write "write"(int fd, const void *buf, size_t n) nogil
+    Py_ssize_t c_writev "writev"(int fd, const iovec *v, int n) nogil
+    int c_accept4 "accept4"(int fd, sockaddr *a, socklen_t *len, int flags) nogil
+    int c_getsockopt "getsockopt"(int fd, int level, int opt, void *val, socklen_t *len) nogil
+    int c_getpeername "getpeername"(int fd, sockaddr *a, socklen_t *len) nogil
+    int c_shutdown "shutdown"(int fd, int how) nogil
+    int c_close "close"(int fd) nogil
+    int c_fcntl "fcntl"(int fd, int cmd, ...) nogil
+
+cdef extern from "_sysmon.h" nogil:
+    ctypedef struct gopark_sysmon_t:
+        uint64_t tick
+        int64_t polled
+        int running
+        int requested
+        int preempt
+        int64_t slice
+        uint64_t rounds
+        uint64_t requests
+        uint64_t unanswered
+    gopark_sysmon_t gopark_sysmon
+    void gopark_sysmon_resumed()
+    int gopark_sysmon_start()
+    void gopark_sysmon_stop()
+    void gopark_sysmon_forked()
+
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident() nogil
+    object PyContext_CopyCurrent()
+    int PyContext_Enter(object ctx) except -1
+    int PyContext_Exit(object ctx) except -1
+    int PyErr_CheckSignals() except -1
+    int PyObject_GC_IsTracked(object obj)
+    void PyObject_GC_UnTrack(void *obj)
+    object PyObject_Call(object fn, object args, PyObject *kwargs)
+    ctypedef struct PyFrameObject:
+        pass
+    PyFrameObject *PyEval_GetFrame()
+    object gopark_frame_code(PyFrameObject *frame)
+    int PyFrame_GetLasti(PyFrameObject *frame)
+    int _PyBytes_Resize(PyObject **b, Py_ssize_t n) except -1
+
+cdef extern from "greenlet/greenlet.h":
+    ctypedef struct PyGreenlet:
+        pass
+    PyGreenlet *PyGreenlet_New(PyObject *run, PyGreenlet *parent)
+    PyGreenlet *PyGreenlet_GetCurrent()
+    PyObject *PyGreenlet_Switch(PyGreenlet *g, PyObject *args, PyObject *kwargs)
+    void PyGreenlet_Import()
+
+cdef extern from "Python.h":
+    void Py_DECREF(PyObject *o)
+    void Py_INCREF(PyObject *o)
+
+PyGreenlet_Import()
+
+
+# -- clocks and threads ------------------------------------------------------------------------------------------------
+
+cpdef int64_t nanotime() noexcept:
+    """CLOCK_MONOTONIC in nanoseconds."""
+    return gopark_clock(CLOCK_MONOTONIC)
+
+
+cpdef int64_t coarsetime() noexcept:
+    """CLOCK_MONOTONIC_COARSE in nanoseconds: a quarter of the price, behind nanotime by at most coarseres()."""
+    return gopark_clock(CLOCK_MONOTONIC_COARSE)
+
+
+cpdef int64_t coarseres() noexcept:
+    """How far coarsetime() may lag behind nanotime(), in nanoseconds."""
+    return gopark_coarseres()
+
+
+cpdef long thread_ident() noexcept:
+    return <long>PyThread_get_thread_ident()
+
+
+# -- epoll -------------------------------------------------------------------------------------------------------------
+
+cdef bint have_pwait2 = True
+
+
+cdef inline int ms_ceil(int64_t ns) noexcept nogil:
+    # Rounded up: a wait that ends early would find its timer not yet expired and spin.
+    if ns < 0:
+        return -1
+    if ns > <int64_t>2147483647 * 1000000:
+        return 2147483647
+    return <int>((ns + 999999) // 1000000)
+
+
+@cython.final
+cdef class EventBuffer:
+    """Room for the 128 events that one netpoll may deliver."""
+
+    cpdef int wait(self, int epfd, int64_t delay) except? -1:
+        """epoll_wait into the buffer.  *delay* in ns: 0 polls (and keeps the GIL), < 0 blocks, > 0 waits that long.
+
+        Returns the number of events, or a negative errno."""
+        global have_pwait2
+        cdef int n, err = 0
+        if delay == 0:
+            n = c_epoll_wait(epfd, self.ev, 128, 0)
+            return n if n >= 0 else -errno
+        with nogil:
+            if delay > 0 and have_pwait2:
+                n = gopark_epoll_pwait2(epfd, self.ev, 128, delay, NULL)
+                if n < 0 and (errno == ENOSYS or errno == EPERM):
+                    # An old kernel, or a sandbox that refuses the new call: milliseconds then, for good.
+                    have_pwait2 = False
+                    n = c_epoll_wait(epfd, self.ev, 128, ms_ceil(delay))
+            else:
+                n = c_epoll_wait(epfd, self.ev, 128, ms_ceil(delay))
+            if n < 0:
+                err = errno
+        return n if n >= 0 else -err
+
+    cdef uint32_t mask(self, int i) noexcept:
+        return self.ev[i].events
+
+    cdef uint64_t data(self, int i) noexcept:
+        return self.ev[i].data.u64
+
+
+cpdef int epoll_create(int size) noexcept:
+    cdef int r = c_epoll_create(size)
+    return r if r >= 0 else -errno
+
+
+cpdef int epoll_create1(int flags) noexcept:
+    cdef int r = c_epoll_create1(flags)
+    return r if r >= 0 else -errno
+
+
+cpdef int epoll_ctl(int epfd, int op, int fd, uint32_t events, uint64_t data) noexcept:
+    cdef epoll_event ev
+    ev.events = events
+    ev.data.u64 = data
+    return 0 if c_epoll_ctl(epfd, op, fd, &ev) == 0 else -errno
+
+
+cdef int fill_sigset(sigset_t *s, object signals) except -1:
+    sigemptyset(s)
+    for sig in signals:
+        if sigaddset(s, <int>sig) != 0:
+            return EINVAL
+    return 0
+
+
+def epoll_wait_raw(int epfd, int maxevents, int64_t timeout_ns, sigmask, bint nanoseconds):
+    """epoll_wait, epoll_pwait (*sigmask* not None) or epoll_pwait2 (*nanoseconds*): a list of (events, data), or errno."""
+    cdef epoll_event *ev
+    cdef sigset_t mask
+    cdef sigset_t *pmask = NULL
+    cdef int n, err = 0, ms
+    if maxevents <= 0:
+        return EINVAL
+    if sigmask is not None:
+        err = fill_sigset(&mask, sigmask)
+        if err:
+            return err
+        pmask = &mask
+    room = bytearray(maxevents * sizeof(epoll_event))
+    ev = <epoll_event *><char *>room
+    ms = ms_ceil(timeout_ns)
+    with nogil:
+        if nanoseconds:
+            n = gopark_epoll_pwait2(epfd, ev, maxevents, timeout_ns, pmask)
+        elif pmask != NULL:
+            n = c_epoll_pwait(epfd, ev, maxevents, ms, pmask)
+        else:
+            n = c_epoll_wait(epfd, ev, maxevents, ms)
+        if n < 0:
+            err = errno
+    if n < 0:
+        return err
+    return [(ev[i].events, ev[i].data.u64) for i in range(n)]
+
+
+cpdef int eventfd() noexcept:
+    cdef int r = c_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+    return r if r >= 0 else -errno
+
+
+cpdef int eventfd_write(int fd) noexcept:
+    cdef uint64_t one = 1
+    return 0 if c_write(fd, &one, 8) == 8 else -errno
+
+
+cpdef int eventfd_drain(int fd) noexcept:
+    cdef uint64_t n
+    return 0 if c_read(fd, &n, 8) == 8 else -errno
+
+
+# -- descriptors -------------------------------------------------------------------------------------------------------
+
+# Every connection's reads land here first: an idle connection owns no buffer, and the bytes object that is returned has
+# the size of what arrived.  Safe because a call that fills it copies out before anything else can run.
+cdef enum:
+    SCRATCH = 65536
+cdef char scratch[SCRATCH]
+
+
+cdef inline Py_ssize_t clamp(Py_ssize_t n) noexcept nogil:
+    # At most 1 GiB a call.
+    return n if n <= 1 << 30 else 1 << 30
+
+
+cdef inline object take(Py_ssize_t got):
+    if got < 0:
+        return errno
+    return PyBytes_FromStringAndSize(scratch, got)
+
+
+cdef object read_large(int fd, Py_ssize_t n, bint sock):
+    cdef object b = PyBytes_FromStringAndSize(NULL, n)
+    cdef PyObject *p
+    cdef Py_ssize_t got
+    if sock:
+        got = gopark_recv(fd, PyBytes_AS_STRING(b), n)
+    else:
+        got = c_read(fd, PyBytes_AS_STRING(b), n)
+    if got < 0:
+        return errno
+    return b if got == n else b[:got]
+
+
+cpdef object recv(int fd, Py_ssize_t n):
+    """recv(2) on a socket: bytes, or errno as an int (small ints are cached: EAGAIN allocates nothing)."""
+    if n > SCRATCH:
+        return read_large(fd, n, True)
+    return take(gopark_recv(fd, scratch, n))
+
+
+cpdef object read(int fd, Py_ssize_t n):
+    """read(2): bytes, or errno as an int."""
+    if n > SCRATCH:
+        return read_large(fd, n, False)
+    return take(c_read(fd, scratch, n))
+
+
+cpdef Py_ssize_t recv_into(int fd, object buf, Py_ssize_t off) except? -1:
+    """read(2) into a writable buffer from *off* on: a count, or a negative errno."""
+    cdef Py_buffer view
+    cdef Py_ssize_t r
+    PyObject_GetBuffer(buf, &view, PyBUF_WRITABLE)
+    r = c_read(fd, <char *>view.buf + off, clamp(view.len - off))
+    if r < 0:
+        r = -errno
+    PyBuffer_Release(&view)
+    return r
+
+
+cpdef Py_ssize_t send(int fd, object buf, Py_ssize_t off) except? -1:
+    """send(2) without SIGPIPE from *off* on: a count, or a negative errno."""
+    cdef Py_buffer view
+    cdef Py_ssize_t r
+    if PyBytes_CheckExact(buf):
+        r = gopark_send(fd, PyBytes_AS_STRING(buf) + off, clamp(PyBytes_GET_SIZE(buf) - off))
+        return r if r >= 0 else -errno
+    PyObject_GetBuffer(buf, &view, PyBUF_SIMPLE)
+    r = gopark_send(fd, <char *>view.buf + off, clamp(view.len - off))
+    if r < 0:
+        r = -errno
+    PyBuffer_Release(&view)
+    return r
+
+
+cpdef Py_ssize_t write(int fd, object buf, Py_ssize_t off) except? -1:
+    """write(2) from *off* on: a count, or a negative errno."""
+    cdef Py_buffer view
+    cdef Py_ssize_t r
+    PyObject_GetBuffer(buf, &view, PyBUF_SIMPLE)
+    r = c_write(fd, <char *>view.buf + off, clamp(view.len - off))
+    if r < 0:
+        r = -errno
+    PyBuffer_Release(&view)
+    return r
+
+
+cpdef Py_ssize_t writev(int fd, list bufs) except? -1:
+    """writev(2) of at most 1024 buffers: a count, or a negative errno."""
+    cdef Py_buffer views[1024]
+    cdef iovec iov[1024]
+    cdef Py_ssize_t r
+    cdef int i, n = 0
+    if len(bufs) > 1024:
+        return -EINVAL
+    try:
+        for b in bufs:
+            PyObject_GetBuffer(b, &views[n], PyBUF_SIMPLE)
+            iov[n].iov_base = views[n].buf
+            iov[n].iov_len = views[n].len
+            n += 1
+        r = c_writev(fd, iov, n)
+        if r < 0:
+            r = -errno
+    finally:
+        for i in range(n):
+            PyBuffer_Release(&views[i])
+    return r
+
+
+cpdef object accept4(int fd):
+    """accept4(SOCK_NONBLOCK | SOCK_CLOEXEC): (fd, peer's packed sockaddr), or errno as an int."""
+    cdef sockaddr_storage a
+    cdef socklen_t n = sizeof(a)
+    cdef int r = c_accept4(fd, <sockaddr *>&a, &n, SOCK_NONBLOCK | SOCK_CLOEXEC)
+    if r < 0:
+        return errno
+    return r, PyBytes_FromStringAndSize(<char *>&a, n if n < sizeof(a) else sizeof(a))
+
+
+cpdef int connect_error(int fd) noexcept:
+    """SO_ERROR: 0 or a positive errno."""
+    cdef int val = 0
+    cdef socklen_t n = sizeof(val)
+    if c_getsockopt(fd, SOL_SOCKET, SO_ERROR, &val, &n) != 0:
+        return errno
+    return val
+
+
+cpdef int has_peer(int fd) noexcept:
+    """getpeername: 0 if the socket is connected, else a positive errno."""
+    cdef sockaddr_storage a
+    cdef socklen_t n = sizeof(a)
+    return 0 if c_getpeername(fd, <sockaddr *>&a, &n) == 0 else errno
+
+
+def socket_names(int fd):
+    """(local address, peer's address) of a socket as text, "" for what there is not; None if *fd* is not a socket.
+
+    For dumps.  It keeps the GIL: each release beside a busy loop would cost 5 ms, and a dump asks ten thousand times."""
+    cdef char local[160]
+    cdef char peer[160]
+    if gopark_sockname(fd, 0, local, sizeof(local)) != 0:
+        return None
+    gopark_sockname(fd, 1, peer, sizeof(peer))
+    return local.decode(errors="replace"), peer.decode(errors="replace")
+
+
+cpdef int set_nonblock(int fd) noexcept:
+    cdef int flags = c_fcntl(fd, F_GETFL)
+    if flags < 0:
+        return -errno
+    if flags & O_NONBLOCK:
+        return 0
+    return 0 if c_fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 else -errno
+
+
+cpdef int shutdown(int fd, int how) noexcept:
+    return 0 if c_shutdown(fd, how) == 0 else -errno
+
+
+cpdef int close(int fd) noexcept:
+    # Never retried on EINTR: on Linux the descriptor is gone, and its number may be another's already.
+    return 0 if c_close(fd) == 0 else -errno
+
+
+# -- greenlets, contexts, signals --------------------------------------------------------------------------------------
+
+cdef object steal(PyGreenlet *g):
+    # A new reference from greenlet's API, or NULL with an exception set.
+    if g == NULL:
+        propagate()
+    cdef object r = <object><PyObject *>g
+    Py_DECREF(<PyObject *>g)
+    return r
+
+
+cdef int propagate() except -1:
+    return -1  # the exception that the API set goes on
+
+
+cpdef object new_greenlet(object run, object parent):
+    return steal(PyGreenlet_New(<PyObject *>run, <PyGreenlet *><PyObject *>parent))
+
+
+cpdef object getcurrent():
+    return steal(PyGreenlet_GetCurrent())
+
+
+cpdef int switch(object g) except -1:
+    """Switch to *g*; returns when somebody switches back, whatever it passed."""
+    cdef PyObject *r = PyGreenlet_Switch(<PyGreenlet *><PyObject *>g, NULL, NULL)
+    if r == NULL:
+        return -1
+    Py_DECREF(r)
+    return 0
+
+
+cpdef object copy_context():
+    return PyContext_CopyCurrent()
+
+
+cpdef object call_in_context(object ctx, object fn, tuple args, dict kwargs):
+    """fn(*args, **kwargs) with *ctx* as the current context."""
+    PyContext_Enter(ctx)
+    try:
+        return PyObject_Call(fn, args, <PyObject *>kwargs if kwargs else NULL)
+    finally:
+        PyContext_Exit(ctx)
+
+
+def untrack(obj) -> None:
+    """Take *obj* out of the garbage collector's care: for what is never freed."""
+    if PyObject_GC_IsTracked(obj):
+        PyObject_GC_UnTrack(<void *>obj)
+
+
+def immortalize(obj) -> None:
+    """One reference that is never given back."""
+    Py_INCREF(<PyObject *>obj)
+
+
+cpdef object caller_code():
+    """The code object of the innermost Python frame; None if there is none."""
+    cdef PyFrameObject *frame = PyEval_GetFrame()
+    return None if frame == NULL else gopark_frame_code(frame)
+
+
+cpdef int caller_lasti() except -2:
+    """The instruction that it is at, as an offset in its code; -1 if there is none."""
+    cdef PyFrameObject *frame = PyEval_GetFrame()
+    return -1 if frame == NULL else PyFrame_GetLasti(frame)
+
+
+cpdef int check_signals() except -1:
+    """Run the Python signal handlers that are due (main thread only); raises what they raise."""
+    PyErr_CheckSignals()
+    return 0
+
+
+# -- sysmon: the P's side, and the controls ----------------------------------------------------------------------------
+
+cdef void sysmon_tick(uint64_t tick) noexcept:
+    gopark_sysmon.tick = tick
+
+
+cdef void sysmon_blocking() noexcept:
+    gopark_sysmon.running = 0
+
+
+cdef void sysmon_resumed() noexcept:
+    gopark_sysmon_resumed()
+
+
+cdef bint sysmon_unanswered() noexcept:
+    return gopark_sysmon.unanswered >= 3
+
+
+cpdef bint sysmon_take_request() noexcept:
+    """The preemption handler asks: was it sysmon that sent the signal?"""
+    cdef bint r = gopark_sysmon.requested
+    gopark_sysmon.requested = 0
+    gopark_sysmon.unanswered = 0
+    return r
+
+
+def sysmon_start(bint preempt) -> int:
+    """Start sysmon's thread for the calling thread; 0, or an errno."""
+    gopark_sysmon.preempt = preempt
+    return gopark_sysmon_start()
+
+
+def sysmon_ident() -> int:
+    """The ident of sysmon's thread if it runs Python code: it does not."""
+    return 0
+
+
+def sysmon_stop() -> None:
+    with nogil:
+        gopark_sysmon_stop()
+
+
+def sysmon_forked() -> None:
+    """In a forked child the thread does not exist."""
+    gopark_sysmon_forked()
+
+
+def sysmon_set(int64_t slice, bint preempt) -> None:
+    """The time slice (ns), and whether preemption is on."""
+    gopark_sysmon.slice = slice
+    gopark_sysmon.preempt = preempt
+
+
+def sysmon_counters() -> tuple[int, int]:
+    """(times that sysmon woke, preemptions that it asked for)."""
+    return gopark_sysmon.rounds, gopark_sysmon.requests

@@ -1,0 +1,460 @@
+"""The interpreted twin of _sys.pyx, on select, os and socket (and ctypes for the epoll calls that Python does not expose).
+
+Same names, same results, same negative errnos; no policy.  Sub-millisecond waits come from select(2), whose timeout
+Python passes on in microseconds, where the epoll descriptor's number allows it.
+"""
+
+import _socket
+import _thread
+import contextvars
+import errno as _errno
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from types import CodeType, FrameType
+from typing import Any
+
+import greenlet
+
+IS_COMPILED = False
+MAXEVENTS = 128
+
+nanotime = time.monotonic_ns
+coarsetime = time.monotonic_ns
+thread_ident = threading.get_ident
+copy_context = contextvars.copy_context
+getcurrent = greenlet.getcurrent
+
+
+def coarseres() -> int:
+    """How far coarsetime() may lag behind nanotime(), in nanoseconds."""
+    return 0
+
+
+# -- epoll -------------------------------------------------------------------------------------------------------------
+
+# select.epoll reports descriptors, not data: this is where the 64 bits that epoll_ctl was given are kept.
+_instances: dict[int, tuple[select.epoll, dict[int, int]]] = {}
+
+
+class EventBuffer:
+    """Room for the 128 events that one netpoll may deliver."""
+
+    def __init__(self) -> None:
+        self._events: list[tuple[int, int]] = []
+        self._data: list[int] = []
+
+    def wait(self, epfd: int, delay: int) -> int:
+        """epoll_wait into the buffer.  *delay* in ns: 0 polls, < 0 blocks, > 0 waits that long.  A count or -errno."""
+        ep, data = _instances[epfd]
+        try:
+            # At most a day: epoll.poll refuses what does not fit into its milliseconds, and coming back early is allowed.
+            timeout: float | None = None if delay < 0 else min(delay / 1e9, 86400.0)
+            if delay > 0 and epfd < 1024:
+                # epoll.poll rounds up to milliseconds; select(2) waits microseconds for the epoll descriptor itself.
+                if not select.select([epfd], [], [], timeout)[0]:
+                    return 0
+                timeout = 0
+            events = ep.poll(timeout, MAXEVENTS)
+        except OSError as e:
+            return -(e.errno or _errno.EIO)
+        # Translated here, before anything can close and reuse a number: from now on the generation decides.
+        self._events = events
+        self._data = [data.get(fd, 0) for fd, _ in events]
+        return len(events)
+
+    def mask(self, i: int) -> int:
+        return self._events[i][1]
+
+    def data(self, i: int) -> int:
+        return self._data[i]
+
+
+def epoll_create(size: int) -> int:
+    return epoll_create1(0) if size > 0 else -_errno.EINVAL
+
+
+def epoll_create1(flags: int) -> int:
+    try:
+        ep = select.epoll()  # Python's is close-on-exec always
+        if not flags & select.EPOLL_CLOEXEC:
+            os.set_inheritable(ep.fileno(), True)
+    except OSError as e:
+        return -(e.errno or _errno.EIO)
+    _instances[ep.fileno()] = (ep, {})
+    return ep.fileno()
+
+
+def epoll_ctl(epfd: int, op: int, fd: int, events: int, data: int) -> int:
+    inst = _instances.get(epfd)
+    if inst is None:
+        return -_errno.EBADF
+    try:
+        if op == 1:
+            inst[0].register(fd, events)
+            inst[1][fd] = data
+        elif op == 3:
+            inst[0].modify(fd, events)
+            inst[1][fd] = data
+        elif op == 2:
+            inst[1].pop(fd, None)
+            inst[0].unregister(fd)
+        else:
+            return -_errno.EINVAL
+    except OSError as e:
+        return -(e.errno or _errno.EIO)
+    return 0
+
+
+def epoll_wait_raw(
+    epfd: int, maxevents: int, timeout_ns: int, sigmask: Iterable[int] | None, nanoseconds: bool
+) -> "list[tuple[int, int]] | int":
+    """epoll_wait, epoll_pwait (*sigmask* not None) or epoll_pwait2 (*nanoseconds*): a list of (events, data), or errno."""
+    if maxevents <= 0:
+        return _errno.EINVAL
+    if sigmask is None and not nanoseconds:
+        inst = _instances.get(epfd)
+        if inst is None:
+            return _errno.EBADF
+        try:
+            events = inst[0].poll(None if timeout_ns < 0 else timeout_ns / 1e9, maxevents)
+        except OSError as e:
+            return e.errno or _errno.EIO
+        return [(mask, inst[1].get(fd, 0)) for fd, mask in events]
+    from gopark.runtime import _epoll_ctypes
+
+    r = _epoll_ctypes.pwait(epfd, maxevents, timeout_ns, sigmask, nanoseconds)
+    if isinstance(r, int):
+        return r
+    data = _instances[epfd][1] if epfd in _instances else {}
+    return [(mask, data.get(fd, fd)) for mask, fd in r]
+
+
+def eventfd() -> int:
+    try:
+        return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    except OSError as e:
+        return -(e.errno or _errno.EIO)
+
+
+def eventfd_write(fd: int) -> int:
+    return -_err(os.eventfd_write, fd, 1)
+
+
+def eventfd_drain(fd: int) -> int:
+    return -_err(os.eventfd_read, fd)
+
+
+# -- descriptors -------------------------------------------------------------------------------------------------------
+
+
+def _err(fn: Callable[..., Any], *args: Any) -> int:
+    try:
+        fn(*args)
+    except OSError as e:
+        return e.errno or _errno.EIO
+    return 0
+
+
+def read(fd: int, n: int) -> "bytes | int":
+    """read(2): bytes, or errno as an int."""
+    try:
+        return os.read(fd, n)
+    except OSError as e:
+        return e.errno or _errno.EIO
+
+
+recv = read
+
+
+def _slice(buf: Any, off: int) -> Any:
+    return memoryview(buf)[off:] if off else buf
+
+
+def recv_into(fd: int, buf: Any, off: int) -> int:
+    """read(2) into a writable buffer from *off* on: a count, or a negative errno."""
+    try:
+        return os.readv(fd, [_slice(buf, off)])
+    except OSError as e:
+        return -(e.errno or _errno.EIO)
+
+
+def write(fd: int, buf: Any, off: int) -> int:
+    """write(2) from *off* on: a count, or a negative errno.  (Python ignores SIGPIPE, so this serves sockets too.)"""
+    try:
+        return os.write(fd, _slice(buf, off))
+    except OSError as e:
+        return -(e.errno or _errno.EIO)
+
+
+send = write
+
+
+def writev(fd: int, bufs: list[Any]) -> int:
+    """writev(2) of at most 1024 buffers: a count, or a negative errno."""
+    try:
+        return os.writev(fd, bufs)
+    except OSError as e:
+        return -(e.errno or _errno.EIO)
+
+
+class _Borrowed(_socket.socket):
+    """A socket object around a descriptor that it does not own; family and type given, so that it costs no system call.
+
+    AF_UNIX whatever it is: Python sizes its buffer for addresses by the family, and this one's are the longest."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
+
+    def __enter__(self) -> "_Borrowed":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.detach()
+
+
+def accept4(fd: int) -> "tuple[int, Any] | int":
+    """accept4(SOCK_NONBLOCK | SOCK_CLOEXEC): (fd, peer's address, unpacked already), or errno as an int."""
+    with _Borrowed(fd) as s:
+        s.settimeout(0)
+        try:
+            new, peer = s._accept()  # type: ignore[attr-defined]
+        except OSError as e:
+            return e.errno or _errno.EIO
+    os.set_blocking(new, False)
+    return new, peer
+
+
+def connect_error(fd: int) -> int:
+    """SO_ERROR: 0 or a positive errno."""
+    with _Borrowed(fd) as s:
+        try:
+            return s.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
+        except OSError as e:
+            return e.errno or _errno.EIO
+
+
+def has_peer(fd: int) -> int:
+    """getpeername: 0 if the socket is connected, else a positive errno."""
+    with _Borrowed(fd) as s:
+        return _err(s.getpeername)
+
+
+def _address_text(ask: Callable[[], Any]) -> str:
+    try:
+        addr = ask()
+    except OSError:
+        return ""
+    if isinstance(addr, tuple) and len(addr) >= 2 and isinstance(addr[0], str):
+        return f"[{addr[0]}]:{addr[1]}" if ":" in addr[0] else f"{addr[0]}:{addr[1]}"
+    if isinstance(addr, bytes):
+        return "@" + addr[1:].decode(errors="replace")
+    return addr if isinstance(addr, str) else ""
+
+
+def socket_names(fd: int) -> "tuple[str, str] | None":
+    """(local address, peer's address) of a socket as text, "" for what there is not; None if *fd* is not a socket."""
+    with _Borrowed(fd) as s:
+        try:
+            s.getsockname()
+        except OSError:
+            return None
+        return _address_text(s.getsockname), _address_text(s.getpeername)
+
+
+def set_nonblock(fd: int) -> int:
+    return -_err(os.set_blocking, fd, False)
+
+
+def shutdown(fd: int, how: int) -> int:
+    with _Borrowed(fd) as s:
+        return -_err(s.shutdown, how)
+
+
+def close(fd: int) -> int:
+    inst = _instances.pop(fd, None)
+    return -_err(inst[0].close) if inst else -_err(os.close, fd)
+
+
+# -- greenlets, contexts, signals --------------------------------------------------------------------------------------
+
+
+def new_greenlet(run: Callable[[], Any], parent: Any) -> Any:
+    return greenlet.greenlet(run, parent)
+
+
+def switch(g: Any) -> int:
+    """Switch to *g*; returns when somebody switches back."""
+    g.switch()
+    return 0
+
+
+def call_in_context(
+    ctx: contextvars.Context, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: "dict[str, Any] | None"
+) -> Any:
+    """fn(*args, **kwargs) with *ctx* as the current context."""
+    return ctx.run(fn, *args, **kwargs) if kwargs else ctx.run(fn, *args)
+
+
+def untrack(obj: object) -> None:
+    """Nothing to do: the interpreted core's objects stay in the garbage collector's care."""
+
+
+def immortalize(obj: object) -> None:
+    """One reference that is never given back."""
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(obj))
+
+
+def _caller() -> FrameType | None:
+    # Past the core's own frames, which the compiled core has none of.
+    frame: FrameType | None = sys._getframe(2)
+    core = frame.f_code.co_filename if frame is not None else ""
+    while frame is not None and frame.f_code.co_filename == core:
+        frame = frame.f_back
+    return frame
+
+
+def caller_code() -> CodeType | None:
+    """The code object of the innermost Python frame outside the calling module; None if there is none."""
+    frame = _caller()
+    return None if frame is None else frame.f_code
+
+
+def caller_lasti() -> int:
+    """The instruction that it is at, as an offset in its code; -1 if there is none."""
+    frame = _caller()
+    return -1 if frame is None else frame.f_lasti
+
+
+def check_signals() -> int:
+    """Nothing to do: the interpreter runs signal handlers between any two bytecodes."""
+    return 0
+
+
+# -- sysmon ------------------------------------------------------------------------------------------------------------
+
+
+class _Sysmon:
+    """The same as _sysmon.h, on a daemon thread that takes the GIL for each round (so its shortest nap is longer)."""
+
+    def __init__(self) -> None:
+        self.tick = 0
+        self.running = True
+        self.requested = False
+        self.preempt = False
+        self.slice = 10_000_000
+        self.rounds = 0
+        self.requests = 0
+        self.unanswered = 0
+        self.target = 0
+        self.ident = 0
+        self.stopped: threading.Event | None = None  # this thread's; a stopped one may still be napping
+        self.resumed = threading.Event()
+
+    def main(self, stopped: threading.Event) -> None:
+        delay, idle, asleep = 0.001, 0, 0
+        since, tick = nanotime(), self.tick
+        while True:
+            delay = 0.001 if idle < 5 else min(delay * 2, 0.01)
+            nap = min(delay, max(0.0005, (since + self.slice - nanotime()) / 1e9)) if self.running else delay
+            if stopped.wait(nap):
+                return
+            self.rounds += 1
+            idle += 1
+            now = nanotime()
+            if not self.running:
+                asleep += 1
+                if delay >= 0.01 and asleep >= 2:
+                    asleep = 0
+                    self.resumed.clear()
+                    if not self.running and not stopped.is_set():
+                        self.resumed.wait()
+                since, tick = nanotime(), self.tick
+                continue
+            asleep = 0
+            if self.tick != tick:
+                since, tick, self.unanswered = now, self.tick, 0
+            elif now - since >= self.slice:
+                since, idle = now, 0
+                if self.preempt:
+                    self.unanswered += self.requested
+                    self.requested = True
+                    self.requests += 1
+                    signal.pthread_kill(self.target, signal.SIGURG)
+
+
+_sysmon = _Sysmon()
+
+
+def sysmon_tick(tick: int) -> None:
+    _sysmon.tick = tick
+
+
+def sysmon_blocking() -> None:
+    _sysmon.running = False
+
+
+def sysmon_resumed() -> None:
+    _sysmon.running = True
+    if not _sysmon.resumed.is_set():
+        _sysmon.resumed.set()
+
+
+def sysmon_unanswered() -> bool:
+    return _sysmon.unanswered >= 3
+
+
+def sysmon_take_request() -> bool:
+    """The preemption handler asks: was it sysmon that sent the signal?"""
+    r, _sysmon.requested, _sysmon.unanswered = _sysmon.requested, False, 0
+    return r
+
+
+def sysmon_start(preempt: bool) -> int:
+    """Start sysmon's thread for the calling thread; 0, or an errno."""
+    if _sysmon.stopped is None:
+        _sysmon.stopped = threading.Event()
+        _sysmon.requested, _sysmon.running, _sysmon.target = False, True, thread_ident()
+        _sysmon.preempt = preempt
+        # Not threading.Thread: it must not show in threading.enumerate(), nor be waited for.
+        _sysmon.ident = _thread.start_new_thread(_sysmon.main, (_sysmon.stopped,))
+    return 0
+
+
+def sysmon_ident() -> int:
+    """The ident of sysmon's thread if it runs Python code, else 0."""
+    return _sysmon.ident
+
+
+def sysmon_stop() -> None:
+    if _sysmon.stopped is not None:
+        _sysmon.preempt = False
+        _sysmon.stopped.set()
+        _sysmon.stopped = None
+        _sysmon.resumed.set()
+
+
+def sysmon_forked() -> None:
+    """In a forked child the thread does not exist."""
+    _sysmon.stopped = None
+    _sysmon.resumed = threading.Event()
+
+
+def sysmon_set(slice: int, preempt: bool) -> None:
+    """The time slice (ns), and whether preemption is on."""
+    _sysmon.slice = slice
+    _sysmon.preempt = preempt
+
+
+def sysmon_counters() -> tuple[int, int]:
+    """(times that sysmon woke, preemptions that it asked for)."""
+    return _sysmon.rounds, _sysmon.requests
+
+
+assert sys.platform == "linux", "gopark's interpreted core runs on Linux: it needs epoll"

@@ -1,0 +1,149 @@
+/* sysmon's thread: watches the scheduler without ever taking the GIL.  After sysmon in Go's runtime/proc.go.
+
+   What it does: when one goroutine has run for a time slice, it asks for preemption (SIGURG to the runtime's thread); when
+   the network was not polled for that long, it asks for a poll.  With one P a goroutine that the network made ready cannot
+   run before that P schedules, and the P polls then: so asking is all that a poll from here could achieve, and nothing
+   of the scheduler's state is touched from two threads.
+
+   Who writes what: tick, polled and running are the P's; waiting is set here and cleared by the P; requested is set here and
+   cleared by the signal's handler; everything else is this thread's.  All are plain machine words, read and written with
+   __atomic builtins: a value that is one round old does no harm, except running and waiting, which need an order between
+   them (see gopark_sysmon_resumed). */
+#ifndef GOPARK_SYSMON_H
+#define GOPARK_SYSMON_H
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef struct {
+    uint64_t tick;      /* scheduling decisions: unchanged means the same goroutine still runs */
+    int64_t polled;     /* coarse clock at the last netpoll, ns */
+    int running;        /* the P runs goroutines: it is not blocked in netpoll */
+    int waiting;        /* sysmon sleeps deeply, until the P wakes it */
+    int requested;      /* a preemption was requested and not yet handled */
+    int preempt;        /* preemption is on */
+    int stop;
+    int64_t slice;      /* ns that a goroutine may run */
+    uint64_t rounds;    /* for statistics: times it woke, preemptions it asked for */
+    uint64_t requests;
+    uint64_t unanswered; /* requests in a row that no handler took: somebody has replaced the handler */
+    pthread_t target;   /* the runtime's thread */
+    pthread_t thread;
+    int started;
+} gopark_sysmon_t;
+
+static gopark_sysmon_t gopark_sysmon = {.slice = 10000000};
+
+#define GOPARK_LOAD(x) __atomic_load_n(&gopark_sysmon.x, __ATOMIC_RELAXED)
+#define GOPARK_STORE(x, v) __atomic_store_n(&gopark_sysmon.x, (v), __ATOMIC_RELAXED)
+
+static int64_t gopark_sysmon_now(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static void *gopark_sysmon_main(void *unused) {
+    int64_t delay = 20000, since = gopark_sysmon_now();
+    uint64_t tick = GOPARK_LOAD(tick);
+    int idle = 0, asleep = 0;
+    (void)unused;
+    while (!GOPARK_LOAD(stop)) {
+        /* 20 us; after 50 rounds without work twice as long each time, up to 10 ms. */
+        if (idle < 50) delay = 20000;
+        else if (delay < 10000000) delay = delay * 2 > 10000000 ? 10000000 : delay * 2;
+        int64_t now = gopark_sysmon_now(), left = since + GOPARK_LOAD(slice) - now, nap = delay;
+        /* Not past the end of the slice of the one that runs: with doubled naps it would get up to twice its time. */
+        if (GOPARK_LOAD(running) && left > 0 && left < nap) nap = left;
+        struct timespec ts = {nap / 1000000000, nap % 1000000000};
+        nanosleep(&ts, NULL);
+        __atomic_fetch_add(&gopark_sysmon.rounds, 1, __ATOMIC_RELAXED);
+        idle++;
+        now = gopark_sysmon_now();
+        if (!GOPARK_LOAD(running)) {
+            since = now;
+            tick = GOPARK_LOAD(tick);
+            /* Everything is idle, twice in a row at the longest nap: sleep until the P runs again. */
+            if (delay < 10000000 || ++asleep < 2) continue;
+            asleep = 0;
+            __atomic_store_n(&gopark_sysmon.waiting, 1, __ATOMIC_SEQ_CST);
+            while (!__atomic_load_n(&gopark_sysmon.running, __ATOMIC_SEQ_CST) && GOPARK_LOAD(waiting) &&
+                   !GOPARK_LOAD(stop))
+                syscall(SYS_futex, &gopark_sysmon.waiting, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0);
+            GOPARK_STORE(waiting, 0);
+            since = gopark_sysmon_now();
+            tick = GOPARK_LOAD(tick);
+            continue;
+        }
+        asleep = 0;
+        if (GOPARK_LOAD(tick) != tick) {
+            tick = GOPARK_LOAD(tick);
+            since = now;
+            GOPARK_STORE(unanswered, 0);
+        } else if (now - since >= GOPARK_LOAD(slice)) {
+            if (GOPARK_LOAD(preempt)) {
+                if (GOPARK_LOAD(requested)) __atomic_fetch_add(&gopark_sysmon.unanswered, 1, __ATOMIC_RELAXED);
+                GOPARK_STORE(requested, 1);
+                __atomic_fetch_add(&gopark_sysmon.requests, 1, __ATOMIC_RELAXED);
+                pthread_kill(gopark_sysmon.target, SIGURG);
+            }
+            since = now; /* asked once a slice, not in every round: it may be in C code that cannot answer yet */
+            idle = 0;
+        }
+    }
+    return NULL;
+}
+
+/* The P goes on after a blocking netpoll.  It stores running and then looks at waiting; sysmon stores waiting and then looks
+   at running; sequentially consistent, so one of the two sees the other, and no wake-up is lost. */
+static inline void gopark_sysmon_resumed(void) {
+    __atomic_store_n(&gopark_sysmon.running, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&gopark_sysmon.waiting, __ATOMIC_SEQ_CST)) {
+        __atomic_store_n(&gopark_sysmon.waiting, 0, __ATOMIC_SEQ_CST);
+        syscall(SYS_futex, &gopark_sysmon.waiting, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+    }
+}
+
+static int gopark_sysmon_start(void) {
+    sigset_t all, old;
+    pthread_attr_t attr;
+    int err;
+    if (gopark_sysmon.started) return 0;
+    gopark_sysmon.stop = 0;
+    gopark_sysmon.waiting = 0;
+    gopark_sysmon.requested = 0;
+    gopark_sysmon.running = 1;
+    gopark_sysmon.target = pthread_self();
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, 64 * 1024 < PTHREAD_STACK_MIN ? PTHREAD_STACK_MIN : 64 * 1024);
+    /* No signal is ever delivered to this thread. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    err = pthread_create(&gopark_sysmon.thread, &attr, gopark_sysmon_main, NULL);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attr);
+    if (err == 0) gopark_sysmon.started = 1;
+    return err;
+}
+
+/* Waits for the thread: at most one nap (10 ms), and it needs nothing from us.  Call it without the GIL. */
+static void gopark_sysmon_stop(void) {
+    if (!gopark_sysmon.started) return;
+    GOPARK_STORE(stop, 1);
+    gopark_sysmon_resumed();
+    pthread_join(gopark_sysmon.thread, NULL);
+    gopark_sysmon.started = 0;
+}
+
+static void gopark_sysmon_forked(void) {
+    gopark_sysmon.started = 0;
+    gopark_sysmon.waiting = 0;
+    gopark_sysmon.requested = 0;
+}
+#endif
