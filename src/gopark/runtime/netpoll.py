@@ -1,0 +1,319 @@
+"""The network poller's portable half: poll descriptors, their two semaphores, deadlines.  After Go's runtime/netpoll.go.
+
+How a goroutine waits for a descriptor:
+
+    FD.read -> EAGAIN -> poll_wait -> netpollblock: rg nil -> PD_WAIT, errors checked again, gopark
+                                      gopark's commit hook: rg PD_WAIT -> G (fails if an edge came meanwhile)
+    scheduler -> netpoll -> epoll_wait -> netpollready -> netpollunblock: rg G -> PD_READY, G put on a run queue
+
+pollstate.py has the state machine as a table.  A file for each system (netpoll_epoll.py) provides netpollinit,
+netpollopen, netpollclose, netpollbreak, netpoll_is_poll_descriptor and netpoll; nothing here knows which one runs.
+
+Who may touch a PollDesc: only code that holds the GIL on the runtime's thread.  The semaphores still need their
+compare-and-set discipline, because netpoll may run in the middle of any Python code there: at the end of a garbage
+collection (S1), between PD_WAIT and the park's commit.  Each netpoll* function below makes its step without calling
+anything in between, so the step is atomic.
+"""
+
+from gopark.runtime import g, netpoll_epoll, polldesc, pollstate, proc
+from gopark.runtime.g import GList, Goroutine
+from gopark.runtime.polldesc import PollDesc
+from gopark.runtime.timers import Timer
+
+_NO_DEADLINE = 0
+_EXPIRED = -1
+
+# C globals in the compiled core, so that the hot path compares pointers and machine integers.
+_READY = pollstate.PD_READY
+_WAIT = pollstate.PD_WAIT
+_R = pollstate.MODE_R
+_W = pollstate.MODE_W
+PD_READY = pollstate.PD_READY
+PD_WAIT = pollstate.PD_WAIT
+pollcache = polldesc.pollcache
+
+
+_inited = False
+
+
+# -- the server (G1, G2, G10) ------------------------------------------------------------------------------------------
+
+
+def poll_server_init() -> None:
+    """Start the poller, once."""
+    global _inited
+    if not _inited:
+        netpoll_epoll.netpollinit()
+        _inited = True
+
+
+def netpollinited() -> bool:
+    """Has the poller been started?"""
+    return _inited
+
+
+def poll_is_server_descriptor(fd: int) -> bool:
+    """Is *fd* the poller's own (its epoll instance or its break descriptor)?"""
+    return netpoll_epoll.netpoll_is_poll_descriptor(fd)
+
+
+# -- descriptors (G3 to G9) --------------------------------------------------------------------------------------------
+
+
+def poll_open(fd: int) -> PollDesc:
+    """Register *fd* for its whole life.  OSError (EPERM for a regular file) if the kernel refuses it."""
+    poll_server_init()
+    pd = polldesc.pollcache.alloc()
+    if (pd.rg is not None and pd.rg is not _READY) or (pd.wg is not None and pd.wg is not _READY):
+        raise g.FatalError(f"runtime: blocked goroutine on free poll descriptor {pd.index}")
+    pd.fd = fd
+    pd.closing = False
+    pd.everr = False
+    pd.rhup = False
+    pd.rg = pd.wg = None
+    pd.rd = pd.wd = _NO_DEADLINE
+    pd.rseq += 1
+    pd.wseq += 1
+    err = netpoll_epoll.netpollopen(fd, pd)
+    if err != 0:
+        pd.fd = -1
+        polldesc.pollcache.put(pd)
+        raise g.os_error(err, f"epoll_ctl: cannot poll descriptor {fd}")
+    return pd
+
+
+def poll_close(pd: PollDesc) -> None:
+    """Deregister and give back.  FatalError if poll_unblock was not called first or a goroutine is still parked."""
+    if not pd.closing:
+        raise g.FatalError("runtime: close polldesc without unblock")
+    if pd.rg is not None and pd.rg is not _READY:
+        raise g.FatalError("runtime: blocked read on closing polldesc")
+    if pd.wg is not None and pd.wg is not _READY:
+        raise g.FatalError("runtime: blocked write on closing polldesc")
+    netpoll_epoll.netpollclose(pd.fd)
+    # Before it can be given out again, so that an event already fetched but not delivered does not match any more.
+    pd.gen = (pd.gen + 1) & 0x7FFFFFFF
+    pd.fd = -1
+    pd.rg = pd.wg = None
+    pd.rseq += 1
+    pd.wseq += 1
+    polldesc.pollcache.put(pd)
+
+
+def poll_reset(pd: PollDesc, mode: int) -> int:
+    """Prepare an operation: the error code if there is one, else the semaphore back to nil."""
+    err = netpollcheckerr(pd, mode)
+    if err != 0:
+        return err
+    if mode == _R:
+        pd.rg = None
+    elif mode == _W:
+        pd.wg = None
+    return 0
+
+
+def poll_wait(pd: PollDesc, mode: int) -> int:
+    """Park until ready: 0, or the error code."""
+    err = netpollcheckerr(pd, mode)
+    if err != 0:
+        return err
+    while not netpollblock(pd, mode):
+        err = netpollcheckerr(pd, mode)
+        if err != 0:
+            return err
+        # A deadline woke us, but was moved before we ran: as if it had not fired.
+    return 0
+
+
+def poll_wait_canceled(pd: PollDesc, mode: int) -> None:
+    """Park until ready, whatever close and deadlines say (Go needs it on Windows only)."""
+    while not netpollblock(pd, mode, True):
+        pass
+
+
+def poll_set_deadline(pd: PollDesc, when: int, mode: int) -> None:
+    """Set the deadline of *mode* (MODE_R, MODE_W or both) to *when*: ns of the monotonic clock, 0 for none.
+
+    A time in the past (or -1) expires at once and wakes who waits.  After close it does nothing."""
+    if pd.closing:
+        return
+    timers = proc.gettimers()
+    rd0 = pd.rd
+    wd0 = pd.wd
+    both0 = rd0 > 0 and rd0 == wd0
+    if when != 0 and (when < 0 or when <= proc.nanotime()):
+        when = _EXPIRED
+    if mode & _R:
+        pd.rd = when
+    if mode & _W:
+        pd.wd = when
+    both = pd.rd > 0 and pd.rd == pd.wd
+    # The read side: rt serves both directions when they share a deadline.
+    if pd.rd != rd0 or both != both0:
+        pd.rseq += 1
+        if pd.rd > 0:
+            rt = pd.rt
+            if rt is None or pd.rtboth != both:
+                if rt is not None:
+                    timers.stop(rt)
+                rt = Timer(netpoll_deadline if both else netpoll_read_deadline, pd)
+                pd.rt = rt
+                pd.rtboth = both
+            timers.modify(rt, pd.rd, pd.rseq)
+        elif pd.rt is not None:
+            timers.stop(pd.rt)
+    if pd.wd != wd0 or both != both0:
+        pd.wseq += 1
+        if pd.wd > 0 and not both:
+            if pd.wt is None:
+                pd.wt = Timer(netpoll_write_deadline, pd)
+            timers.modify(pd.wt, pd.wd, pd.wseq)
+        elif pd.wt is not None:
+            timers.stop(pd.wt)
+    # In the past: nobody but us will wake them.
+    if pd.rd < 0:
+        netpollgoready(netpollunblock(pd, _R, False))
+    if pd.wd < 0:
+        netpollgoready(netpollunblock(pd, _W, False))
+
+
+def poll_unblock(pd: PollDesc) -> None:
+    """Mark closing, invalidate the timers, wake both sides: what a close does first."""
+    if pd.closing:
+        raise g.FatalError("runtime: unblock on closing polldesc")
+    pd.closing = True
+    pd.rseq += 1
+    pd.wseq += 1
+    rg = netpollunblock(pd, _R, False)
+    wg = netpollunblock(pd, _W, False)
+    if pd.rt is not None:
+        proc.gettimers().stop(pd.rt)
+        pd.rt = None
+    if pd.wt is not None:
+        proc.gettimers().stop(pd.wt)
+        pd.wt = None
+    netpollgoready(rg)
+    netpollgoready(wg)
+
+
+# -- the state machine (G11 to G14) ------------------------------------------------------------------------------------
+
+
+def netpollcheckerr(pd: PollDesc, mode: int) -> int:
+    """The error code, in its order: closing, deadline expired, not pollable (reading, and the event was only EPOLLERR)."""
+    if pd.closing:
+        return 1
+    if (pd.rd if mode == _R else pd.wd) < 0:
+        return 2
+    if mode == _R and pd.everr:
+        return 3
+    return 0
+
+
+def netpollgoready(gp: Goroutine | None) -> None:
+    """Make runnable a goroutine that netpollunblock returned (None: nobody), then count it out of the waiters."""
+    if gp is not None:
+        proc.goready(gp)
+        polldesc.netpoll_adjust_waiters(-1)
+
+
+def netpollready(torun: GList, pd: PollDesc, mode: int) -> None:
+    """I/O is ready for *mode* (MODE_R, MODE_W or both): what was parked goes on *torun*."""
+    if mode & _R:
+        gp = netpollunblock(pd, _R, True)
+        if gp is not None:
+            torun.push(gp)
+    if mode & _W:
+        gp = netpollunblock(pd, _W, True)
+        if gp is not None:
+            torun.push(gp)
+
+
+def netpollblock(pd: PollDesc, mode: int, waitio: bool = False) -> bool:
+    """Park until the semaphore is signalled: True if I/O is ready, False for a deadline or a close.
+
+    *waitio*: park without looking at the errors.  FatalError if another goroutine waits on this side already."""
+    if mode == _R:
+        s = pd.rg
+        if s is _READY:
+            pd.rg = None
+            return True
+        if s is not None:
+            raise g.FatalError("runtime: double wait: another goroutine is already waiting to read")
+        pd.rg = _WAIT
+    else:
+        s = pd.wg
+        if s is _READY:
+            pd.wg = None
+            return True
+        if s is not None:
+            raise g.FatalError("runtime: double wait: another goroutine is already waiting to write")
+        pd.wg = _WAIT
+    # Close and deadline publish their error before they unblock.  If they unblocked before PD_WAIT was set, their wake
+    # found nobody: this second look is what keeps it from being lost.
+    if waitio or netpollcheckerr(pd, mode) == 0:
+        proc.gopark(pd, mode, "IO wait")
+    if mode == _R:
+        s = pd.rg
+        pd.rg = None
+    else:
+        s = pd.wg
+        pd.wg = None
+    if s is not None and s is not _READY and s is not _WAIT:
+        raise g.FatalError("runtime: corrupted polldesc")
+    return s is _READY
+
+
+def netpollunblock(pd: PollDesc, mode: int, ioready: bool) -> Goroutine | None:
+    """Signal the semaphore; the goroutine that was parked there, if any, for the caller to make runnable."""
+    if mode == _R:
+        s = pd.rg
+        if s is _READY:
+            return None
+        if s is None and not ioready:
+            # An edge counts when nobody waits, a deadline or a close does not: their error code says it all.
+            return None
+        pd.rg = _READY if ioready else None
+    else:
+        s = pd.wg
+        if s is _READY:
+            return None
+        if s is None and not ioready:
+            return None
+        pd.wg = _READY if ioready else None
+    if s is None or s is _WAIT:
+        return None
+    gp: Goroutine = s
+    return gp
+
+
+# -- deadlines (G16, G17) ----------------------------------------------------------------------------------------------
+
+
+def netpolldeadlineimpl(pd: PollDesc, seq: int, read: bool, write: bool) -> None:
+    """A deadline's timer fired: expire the direction(s), unless the deadline was changed meanwhile."""
+    if seq != (pd.rseq if read else pd.wseq):
+        return
+    if read:
+        pd.rd = _EXPIRED
+    if write:
+        pd.wd = _EXPIRED
+    if read:
+        netpollgoready(netpollunblock(pd, _R, False))
+    if write:
+        netpollgoready(netpollunblock(pd, _W, False))
+
+
+def netpoll_deadline(pd: PollDesc, seq: int) -> None:
+    """Timer callback: the deadline that both directions share."""
+    netpolldeadlineimpl(pd, seq, True, True)
+
+
+def netpoll_read_deadline(pd: PollDesc, seq: int) -> None:
+    """Timer callback: the read deadline."""
+    netpolldeadlineimpl(pd, seq, True, False)
+
+
+def netpoll_write_deadline(pd: PollDesc, seq: int) -> None:
+    """Timer callback: the write deadline."""
+    netpolldeadlineimpl(pd, seq, False, True)
