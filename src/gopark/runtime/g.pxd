@@ -1,0 +1,59 @@
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+from gopark.runtime.timers cimport Timer
+
+cdef int _RUNNABLE
+cdef int _WAITING
+cdef int _DEAD
+cdef object _lifecycle
+
+cpdef object rare()
+
+cdef class ParkLock:
+    cpdef bint parkcommit(self, Goroutine gp, int mode) except -1
+    cpdef bint parkcancel(self, Goroutine gp, int mode) except -1
+    cpdef object parkrefuse(self, int mode)
+
+cdef class Goroutine:
+    cdef object __weakref__
+    cdef readonly uint64_t id
+    cdef readonly int status
+    cdef public int wake
+    cdef public int parkmode
+    cdef public int shield
+    cdef public int nopreempt
+    cdef public bint collected
+    cdef public bint forked
+    cdef Goroutine schedlink
+    cdef public object stack
+    cdef public object fn
+    cdef public tuple args
+    cdef public dict kwargs
+    cdef public object ctx
+    cdef public str waitreason
+    cdef readonly int64_t waitsince
+    cdef readonly ParkLock parklock
+    cdef readonly uint64_t parkseq
+    cdef Goroutine waitnext
+    cdef Goroutine waitprev
+    cdef int64_t waitval
+    cdef Timer timer
+    cdef public object pending
+    cdef public object value
+    cdef public object exc
+    cdef public object joinq
+    cdef public list watchers
+    cdef public uint64_t parent_id
+    cdef readonly object creator
+    cdef readonly int creator_lasti
+    cdef public object label
+    cpdef object take_pending(self)
+
+cdef class GList:
+    cdef Goroutine head
+    cdef Goroutine tail
+    cdef readonly Py_ssize_t size
+    cpdef object push(self, Goroutine gp)
+    @cython.locals(gp=Goroutine)
+    cpdef Goroutine pop(self)
+    cpdef object splice(self, GList other)

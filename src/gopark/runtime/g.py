@@ -1,0 +1,256 @@
+"""What the scheduler schedules: goroutines (G), lists of them, and what they park on.  After Go's runtime/runtime2.go.
+
+Structures only: every field says what it means.  How they are scheduled is proc.py.
+"""
+
+import os
+from collections.abc import Callable
+from contextvars import Context
+from types import CodeType
+from typing import Any
+
+from gopark.runtime.timers import Timer
+
+# Goroutine.status
+GRUNNABLE = 1  # on a run queue
+GRUNNING = 2  # it is P.curg
+GWAITING = 4  # parked: waitreason says on what
+GDEAD = 6  # finished
+STATUS_NAMES = {GRUNNABLE: "runnable", GRUNNING: "running", GWAITING: "waiting", GDEAD: "dead"}
+
+# Goroutine.wake: how the last park ended
+WAKE_READY = 0
+WAKE_TIMEOUT = 1
+WAKE_CANCEL = 2
+
+# C globals in the compiled core.
+_RUNNABLE = GRUNNABLE
+_WAITING = GWAITING
+_DEAD = GDEAD
+
+
+class FatalError(RuntimeError):
+    """The runtime's own rules were broken (a double wait, a corrupted poll descriptor).  Always a bug: do not catch it."""
+
+
+class Cancelled(BaseException):
+    """Raised in a goroutine that was cancelled, at the call where it was parked (or would park next)."""
+
+
+class Deadlock(FatalError, SystemExit):
+    """All goroutines are asleep and nothing can wake any of them.  Raised in the main goroutine.
+
+    The report has been printed then.  Uncaught, it ends the program with status 2, as in Go (so it is a SystemExit)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.code = 2
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Goexit(BaseException):
+    """Ends the goroutine that raises it: what gopark.goexit() raises, so that finally and with blocks run."""
+
+
+def os_error(err: int, what: str) -> OSError:
+    """The OSError subclass for *err*, whose message is *what* and the system's text."""
+    return OSError(err, f"{what}: {os.strerror(err).lower()}")
+
+
+_lifecycle: Any = None
+
+
+def set_lifecycle(module: Any) -> None:
+    """lifecycle.py introduces itself: it imports this module, not the other way round."""
+    global _lifecycle
+    _lifecycle = module
+
+
+def rare() -> Any:
+    """lifecycle.py: what happens seldom, and needs more of Python than the core."""
+    return _lifecycle
+
+
+class ParkLock:
+    """What a goroutine parks on.  gopark and cancel call these; each leaves the structure sound.
+
+    *mode* is the owner's: which of its sides, so that one object can serve several waiters."""
+
+    def parkcommit(self, gp: "Goroutine", mode: int) -> bool:
+        """The park is about to happen: False calls it off (a wake has come meanwhile)."""
+        return True
+
+    def parkcancel(self, gp: "Goroutine", mode: int) -> bool:
+        """Unlink *gp*, which is cancelled or whose time is up.  False: it has been woken already, leave it."""
+        return False
+
+    def parkrefuse(self, mode: int) -> None:
+        """gopark refused to park (there is no goroutine here): undo what was prepared."""
+
+    def describe(self, mode: int) -> str:
+        """For dumps: what the goroutine waits for."""
+        return ""
+
+
+class Goroutine:
+    """A goroutine (G).  Made by gopark.go; not by hand."""
+
+    def __init__(
+        self, fn: Callable[..., Any] | None, args: tuple[Any, ...], kwargs: dict[str, Any] | None
+    ) -> None:
+        self.id = 0  # 1 is the main goroutine
+        self.status = _RUNNABLE
+        self.schedlink: Goroutine | None = None  # next in the run queue it is on
+        self.stack: Any = None  # its greenlet; None before it first runs and after it has ended
+        self.fn = fn
+        self.args: tuple[Any, ...] | None = args
+        self.kwargs = kwargs
+        self.ctx: Context | None = None  # contextvars: a copy of the creator's
+        self.waitreason = ""  # why it parked last, in Go's words
+        self.waitsince = 0  # when, ns (coarse clock)
+        self.parklock: ParkLock | None = None  # what it is parked on, while GWAITING
+        self.parkmode = 0
+        self.parkseq = 0  # counts parks: a timer armed for another park is stale
+        self.wake = WAKE_READY
+        self.waitnext: Goroutine | None = None  # neighbours in the WaitQ it is parked on (sema.py)
+        self.waitprev: Goroutine | None = None
+        self.waitval = 0  # the WaitQ owner's: how much a semaphore's waiter asks for
+        self.timer: Timer | None = None  # for timed parks; made on first use
+        self.pending: BaseException | None = None  # raised where it is parked, or at its next park
+        self.shield = 0  # > 0: pending waits
+        self.nopreempt = 0  # > 0: it may not be preempted
+        self.value: Any = None  # what fn returned
+        self.exc: BaseException | None = None  # what fn raised
+        self.collected = False  # somebody has seen exc
+        self.joinq: Any = None  # WaitQ of those who join it; made on first use
+        self.watchers: list[Any] | None = None  # threading.Events of other threads that join it
+        self.parent_id = 0  # who created it; 0: no goroutine
+        self.creator: CodeType | None = (
+            None  # the code that called go, and where in it: dumps turn it into a line
+        )
+        self.creator_lasti = -1
+        self.forked = False  # it forked this process: the process ends with it
+        self.label: str | None = None  # the name that it was given
+
+    def __repr__(self) -> str:
+        state = STATUS_NAMES[self.status]
+        if self.status == _WAITING:
+            state = self.waitreason
+        fn = getattr(self.fn, "__qualname__", None)
+        return f"<Goroutine {self.id} {self.name!r}{' ' + fn if fn else ''} [{state}]>"
+
+    def __del__(self) -> None:
+        if self.exc is not None and not self.collected:
+            rare().report_uncollected(self)
+
+    @property
+    def name(self) -> str:
+        """Its name: "goroutine-ID" unless set."""
+        return self.label or f"goroutine-{self.id}"
+
+    @name.setter
+    def name(self, value: str) -> None:
+        if not isinstance(value, str):
+            raise TypeError(f"Goroutine.name must be a str, not {type(value).__name__}")
+        self.label = value
+
+    @property
+    def done(self) -> bool:
+        """Has it finished (returned, raised, or been cancelled)?"""
+        return self.status == _DEAD
+
+    @property
+    def exception(self) -> BaseException | None:
+        """What it raised, or None (also while it runs).  Looking at it counts as collecting it."""
+        self.collected = True
+        return self.exc
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Park until it has finished; False if *timeout* seconds passed first.
+
+        From another OS thread it blocks that thread alone.  Does not raise what the goroutine raised: see result."""
+        if self.status != _DEAD:
+            rare().join_wait(self, timeout)
+        return self.status == _DEAD
+
+    def result(self, timeout: float | None = None) -> Any:
+        """What the function returned, or raises what it raised.  TimeoutError if it takes over *timeout* seconds."""
+        if self.status != _DEAD and not self.join(timeout):
+            raise TimeoutError(f"result: {self!r} did not finish within {timeout} s")
+        if self.exc is not None:
+            self.collected = True
+            raise self.exc
+        return self.value
+
+    def cancel(self) -> None:
+        """Raise Cancelled in it: where it is parked now, or at its next park.  No effect on one that has finished.
+
+        One that was not started yet never runs.  One that catches Cancelled and goes on gets the next one from the
+        next cancel().  Safe from any thread."""
+        if self.status != _DEAD:
+            rare().cancel(self)
+
+    def take_pending(self) -> BaseException:
+        exc = self.pending
+        self.pending = None
+        return exc if exc is not None else Cancelled()
+
+
+class GList:
+    """A first-in first-out list of runnable goroutines, linked through schedlink: no allocation."""
+
+    def __init__(self) -> None:
+        self.head: Goroutine | None = None
+        self.tail: Goroutine | None = None
+        self.size = 0
+
+    def __len__(self) -> int:
+        return self.size
+
+    def push(self, gp: Goroutine) -> None:
+        gp.status = _RUNNABLE
+        if self.tail is None:
+            self.head = gp
+        else:
+            self.tail.schedlink = gp
+        self.tail = gp
+        self.size += 1
+
+    def pop(self) -> Goroutine | None:
+        gp = self.head
+        if gp is not None:
+            self.head = gp.schedlink
+            if self.head is None:
+                self.tail = None
+            gp.schedlink = None
+            self.size -= 1
+        return gp
+
+    def splice(self, other: "GList") -> None:
+        """Move all of *other* to this list's end."""
+        if other.head is None:
+            return
+        if self.tail is None:
+            self.head = other.head
+        else:
+            self.tail.schedlink = other.head
+        self.tail = other.tail
+        self.size += other.size
+        other.head = other.tail = None
+        other.size = 0
+
+    def clear(self) -> None:
+        """Forget all (in a forked child: they do not exist there)."""
+        self.head = self.tail = None
+        self.size = 0
+
+    def ids(self) -> list[int]:
+        """The goroutines' ids in order, for tests and dumps."""
+        out: list[int] = []
+        gp = self.head
+        while gp is not None:
+            out.append(gp.id)
+            gp = gp.schedlink
+        return out

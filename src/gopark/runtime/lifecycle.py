@@ -1,0 +1,412 @@
+"""The life of the runtime: how it starts (run, or the first use), how it ends, and the rare events of a goroutine's life.
+
+Not on any hot path, so plain Python.  The scheduler reaches this module through g.rare().
+"""
+
+import atexit
+import contextvars
+import gc
+import inspect
+import os
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, TypeVar
+
+from gopark.runtime import (
+    _sys,
+    blocking,
+    debug,
+    debug_server,
+    debug_signals,
+    g,
+    netpoll,
+    netpoll_epoll,
+    proc,
+    sysmon,
+)
+from gopark.runtime.g import Cancelled, Deadlock, Goexit, Goroutine, ParkLock
+from gopark.runtime.sema import WaitQ
+
+_T = TypeVar("_T")
+
+_CANCEL_GRACE = (
+    5.0  # s: how long cancelled goroutines have for their clean-up before they are cancelled once more
+)
+_CANCEL_AGAIN = 0.5  # s: from then on, between one cancellation and the next
+_CANCEL_ROUNDS = 10  # how often, before they are given up with a warning
+
+_p = proc.getp()
+_in_run = False
+_watching = threading.Lock()  # held while another thread adds itself to Goroutine.watchers
+_old_sigint: Any = None
+_wakeup_fd = -1  # the signal pipe's write end; made once, kept
+_runtime_dir = os.path.dirname(os.path.dirname(__file__)) + os.sep
+
+
+# -- start -------------------------------------------------------------------------------------------------------------
+
+
+def enter(what: str) -> Goroutine:
+    """A goroutine is needed here.  Starts the runtime on this thread, with the caller as main goroutine, or says why not."""
+    if _p.thread == 0:
+        start()
+        atexit.register(_at_exit)
+        assert _p.maing is not None
+        return _p.maing
+    if _sys.thread_ident() != _p.thread:
+        raise RuntimeError(
+            f"{what}: this is thread {threading.current_thread().name!r}, but gopark runs on another thread: "
+            "from here use gopark.go, or the operations that do not park"
+        )
+    raise RuntimeError(
+        f"{what}: no goroutine is running here (a signal handler or a timer callback, while all are parked): "
+        "start one with gopark.go"
+    )
+
+
+def start() -> None:
+    """Start the runtime on this thread; the caller becomes the main goroutine."""
+    global _old_sigint
+    netpoll.poll_server_init()
+    gp = Goroutine(None, (), None)
+    root = _sys.getcurrent()
+    _p.begin(gp, root)
+    gp.label = "main"
+    if threading.current_thread() is threading.main_thread():
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            _old_sigint = signal.signal(signal.SIGINT, _on_sigint)
+        debug_signals.install()
+        _watch_signals()
+    if _on_gc not in gc.callbacks:
+        gc.callbacks.append(_on_gc)
+    sysmon.start()
+    debug_server.start()
+
+
+def stop() -> None:
+    """End the runtime on this thread: only the main goroutine is left.  It can be started again, here or elsewhere."""
+    global _old_sigint
+    debug_server.stop()
+    sysmon.stop()
+    debug_signals.restore()
+    if _old_sigint is not None:
+        if signal.getsignal(signal.SIGINT) is _on_sigint:
+            signal.signal(signal.SIGINT, _old_sigint)
+        _old_sigint = None
+    if threading.current_thread() is threading.main_thread():
+        _unwatch_signals()
+    if _on_gc in gc.callbacks:
+        gc.callbacks.remove(_on_gc)
+    _p.end()
+
+
+def run(main: Callable[..., _T], /, *args: Any, **kwargs: Any) -> _T:
+    """Run main(*args, **kwargs) as the main goroutine; return its result, or raise its exception.
+
+    When it returns, the goroutines that are left are cancelled (their finally and with blocks run) and waited for.
+    RuntimeError if called from a goroutine, or while gopark runs on another thread."""
+    global _in_run
+    if not callable(main):
+        raise TypeError(f"gopark.run: main must be callable, not {main!r}")
+    if _p.thread != 0:
+        if _p.thread != _sys.thread_ident():
+            raise RuntimeError("gopark.run: gopark is running on another thread already")
+        if _in_run or _p.curg is not _p.maing:
+            raise RuntimeError("gopark.run cannot be called from a goroutine: call the function itself")
+    else:
+        start()
+    _in_run = True
+    try:
+        result: Any = None
+        try:
+            result = contextvars.copy_context().run(main, *args, **kwargs)
+        except Goexit:
+            _drain(None)
+        if inspect.iscoroutine(result):
+            result.close()
+            raise TypeError(
+                f"gopark.run: {getattr(main, '__qualname__', main)!r} is an async function: gopark needs no async and "
+                "await, write a plain one"
+            )
+        outcome: _T = result
+        return outcome
+    finally:
+        _in_run = False
+        try:
+            _shutdown()
+        finally:
+            stop()
+
+
+def current() -> Goroutine:
+    """The running goroutine.  RuntimeError on a thread that gopark does not run on."""
+    return proc.getg()
+
+
+def num_goroutine() -> int:
+    """How many goroutines exist: running, runnable or parked.  The main goroutine counts."""
+    return len(_p.allgs)
+
+
+# -- end ---------------------------------------------------------------------------------------------------------------
+
+
+class _Drained(ParkLock):
+    """Main waits here until the others have ended."""
+
+    def parkcancel(self, gp: Goroutine, mode: int) -> bool:
+        return True
+
+
+_drained = _Drained()
+
+
+def _wake_main() -> None:
+    gp = _p.maing
+    # Not one that its time limit (or an interrupt) has woken already: it would be on the run queue twice.
+    if gp is not None and gp.parklock is _drained and gp.status == g.GWAITING:
+        proc.goready(gp)
+
+
+def _drain(seconds: float | None) -> None:
+    """Park main until it is the only goroutine, or *seconds* have passed."""
+    _p.ondrain = _wake_main
+    try:
+        if len(_p.allgs) <= 1:
+            return
+        if seconds is None:
+            proc.gopark(_drained, 0, "goroutines to finish")
+        else:
+            proc.gopark_until(_drained, 0, "goroutines to finish", proc.deadline_after(int(seconds * 1e9)))
+    finally:
+        _p.ondrain = None
+
+
+def _shutdown() -> None:
+    """Cancel every other goroutine, and wait until they have ended."""
+    for attempt in range(_CANCEL_ROUNDS):
+        for gp in list(_p.allgs):
+            if gp is not _p.maing:
+                proc.interrupt(gp, Cancelled())
+        _drain(_CANCEL_GRACE if attempt == 0 else _CANCEL_AGAIN)
+        if len(_p.allgs) <= 1:
+            return
+    left = [gp for gp in _p.allgs if gp is not _p.maing]
+    warnings.warn(
+        f"gopark: {len(left)} goroutine(s) did not end when cancelled and were abandoned, among them {left[0]!r}",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    for gp in left:
+        # Out of everything that could still wake it; its stack must not be unwound by a later owner of this thread.
+        if gp.stack is not None:
+            fork.keep(gp.stack)
+        _p.abandon(gp)
+
+
+def _at_exit() -> None:
+    # The runtime was started by first use.  Its goroutines end as under run, unless this is not their thread.
+    if _p.thread == _sys.thread_ident() and _p.curg is _p.maing:
+        try:
+            _shutdown()
+        finally:
+            stop()
+
+
+# -- signals and collections -------------------------------------------------------------------------------------------
+
+
+def _watch_signals() -> None:
+    """A signal ends a blocking netpoll, whenever it arrives.  Main thread only."""
+    global _wakeup_fd
+    if _wakeup_fd < 0:
+        _wakeup_fd = netpoll_epoll.netpollsignal()
+    old = signal.set_wakeup_fd(_wakeup_fd, warn_on_full_buffer=False)
+    if old >= 0:
+        signal.set_wakeup_fd(old)  # the program has its own: leave it
+
+
+def _unwatch_signals() -> None:
+    """Undo _watch_signals, but not what the program has set since."""
+    old = signal.set_wakeup_fd(-1)
+    if old not in (-1, _wakeup_fd):
+        signal.set_wakeup_fd(old)
+
+
+def _in_runtime(frame: FrameType | None) -> bool:
+    """Was this frame, of the interpreted core, in the middle of something?"""
+    return frame is not None and frame.f_code.co_filename.startswith(_runtime_dir)
+
+
+def _on_sigint(signum: int, frame: FrameType | None) -> None:
+    """Ctrl-C: KeyboardInterrupt in the main goroutine, wherever it is, and in no other."""
+    if _p.maing is None or (_p.curg is _p.maing and not _in_runtime(frame)):
+        raise KeyboardInterrupt
+    _p.inject(_interrupt_main)
+
+
+def _interrupt_main() -> None:
+    if _p.maing is not None:
+        proc.interrupt(_p.maing, KeyboardInterrupt())
+
+
+def _on_gc(phase: str, info: dict[str, int]) -> None:
+    """At the end of a collection the network is polled (S1): a long one has kept everybody from it."""
+    if phase == "stop" and _p.thread == _sys.thread_ident():
+        _p.gcpoll()
+
+
+# -- rare events of a goroutine ----------------------------------------------------------------------------------------
+
+
+def cancel(gp: Goroutine) -> None:
+    """Goroutine.cancel."""
+    if _sys.thread_ident() == _p.thread:
+        proc.interrupt(gp, Cancelled())
+    else:
+        _p.inject(lambda: proc.interrupt(gp, Cancelled()))
+
+
+def join_wait(gp: Goroutine, timeout: float | None) -> None:
+    """Goroutine.join, when it is not done."""
+    if timeout is not None:
+        ns = proc.seconds_to_ns(timeout, "join: timeout")
+    if _p.thread not in (0, _sys.thread_ident()):
+        _join_from_thread(gp, timeout)
+        return
+    if gp is proc.getg():
+        raise RuntimeError("join: a goroutine cannot wait for itself")
+    if gp.joinq is None:
+        gp.joinq = WaitQ()
+    if timeout is None:
+        gp.joinq.park("goroutine join")
+    elif ns > 0:
+        gp.joinq.park_until("goroutine join", proc.deadline_after(ns))
+
+
+def _join_from_thread(gp: Goroutine, timeout: float | None) -> None:
+    event = threading.Event()
+    with _watching:
+        # One thread at a time makes the list, or the other's event would be lost with its list.
+        watchers = gp.watchers
+        if watchers is None:
+            watchers = gp.watchers = []
+        watchers.append(event)
+    # done is set before the watchers are: one of the two sees the other.
+    if not gp.done:
+        event.wait(timeout)
+
+
+def exited(gp: Goroutine) -> None:
+    """A goroutine ended with an exception."""
+    exc = gp.exc
+    assert exc is not None
+    # The core's own frames say nothing to the user (and in the interpreted core would keep gp alive).
+    tb: TracebackType | None = exc.__traceback__
+    while tb is not None and tb.tb_frame.f_globals.get("__name__", "").startswith("gopark.runtime."):
+        tb = tb.tb_next
+    exc.__traceback__ = tb
+    if isinstance(exc, (SystemExit, KeyboardInterrupt)):
+        # They are about the process: the main goroutine gets them.
+        gp.collected = True
+        if _p.maing is not None:
+            proc.interrupt(_p.maing, exc)
+
+
+def report_uncollected(gp: Goroutine) -> None:
+    """Nobody will ever see its exception: gopark.excepthook gets it."""
+    exc = gp.exc
+    if exc is None or isinstance(exc, (Cancelled, Goexit)):
+        return
+    gopark = sys.modules.get("gopark")
+    if gopark is None:
+        return
+    hook = getattr(gopark, "excepthook", excepthook)
+    try:
+        hook(gp, exc)
+    except Exception:
+        traceback.print_exc()
+
+
+def excepthook(goroutine: Goroutine, exc: BaseException) -> None:
+    """What becomes of an exception that nobody collected: prints it with its traceback to stderr.
+
+    Assign another function of (goroutine, exception) to gopark.excepthook to do something else."""
+    if sys.stderr is not None:
+        text = "".join(traceback.format_exception(exc))
+        sys.stderr.write(
+            f"exception in goroutine {goroutine.id} ({goroutine.name}), never collected:\n{text}"
+        )
+
+
+def checkdead() -> bool:
+    """Nothing is runnable, no timer is armed, nobody is parked in the poller, no blocking call is in flight.
+
+    If nothing else can wake anyone either, reports it and raises Deadlock in the main goroutine.  What else could: any
+    other thread that runs Python code (except the runtime's own), and a Python signal handler (except the runtime's)."""
+    if _other_threads() or _signal_handlers() or _p.maing is None:
+        return False
+    debug.write(2, "fatal error: all goroutines are asleep - deadlock!\n\n" + debug.stack())
+    proc.interrupt(_p.maing, Deadlock("all goroutines are asleep - deadlock!"))
+    if _p.runqsize() == 0:
+        debug_server.remove()
+        os._exit(2)  # the main goroutine is shielded from everything: there is nobody left to tell
+    return True
+
+
+own_threads: set[int] = set()  # idents of the runtime's threads that run Python code
+
+
+def _other_threads() -> bool:
+    mine = {_sys.thread_ident(), _sys.sysmon_ident(), *own_threads}
+    mine.update(t.ident for t in threading.enumerate() if isinstance(t, blocking.PoolThread) and t.ident)
+    return any(
+        ident not in mine and not debug_server.serves(frame) for ident, frame in sys._current_frames().items()
+    )
+
+
+def _signal_handlers() -> bool:
+    for signum in signal.valid_signals():
+        handler = signal.getsignal(signum)
+        if callable(handler) and handler is not signal.default_int_handler:
+            if not str(getattr(handler, "__module__", "")).startswith("gopark.runtime"):
+                return True
+    return False
+
+
+# -- fork --------------------------------------------------------------------------------------------------------------
+
+
+def forked(me: Goroutine | None) -> None:
+    """In a forked child, where *me* is the only goroutine."""
+    global _in_run, _wakeup_fd
+    blocking.forked()
+    own_threads.clear()
+    _in_run = False
+    if _wakeup_fd >= 0:
+        # The signal pipe is the parent's: a signal here must not wake it there.
+        _unwatch_signals()
+        os.close(_wakeup_fd)
+        _wakeup_fd = -1
+        if me is not None:
+            _watch_signals()
+    if me is not None and me.stack is not None and me.id != 1:
+        me.forked = True
+
+
+def keep(obj: Any) -> None:
+    fork.keep(obj)
+
+
+def child_ended(gp: Goroutine) -> None:
+    fork.child_ended(gp)
+
+
+from gopark.runtime import fork  # noqa: E402  (it imports this module)
+
+g.set_lifecycle(sys.modules[__name__])

@@ -1,0 +1,70 @@
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+from gopark.runtime cimport _sys
+from gopark.runtime cimport netpoll_epoll
+from gopark.runtime cimport polldesc
+from gopark.runtime cimport proc
+from gopark.runtime.g cimport GList, Goroutine
+from gopark.runtime.timers cimport TimerHeap
+
+cdef int _RUNNING
+cdef int _WAITING
+cdef int _DEAD
+cdef int64_t _NEVER
+cdef uint64_t _FAIR
+cdef uint64_t _POLL_TICKS
+cdef int64_t _POLL_NS
+cdef int64_t _RECHECK_NS
+
+cdef class P:
+    cdef public long thread
+    cdef public object g0
+    cdef public Goroutine curg
+    cdef public Goroutine maing
+    cdef public Goroutine runnext
+    cdef public uint64_t inherited
+    cdef readonly GList runq
+    cdef readonly GList globq
+    cdef readonly GList preempted
+    cdef readonly TimerHeap timers
+    cdef public list gfree
+    cdef public bint handoff
+    cdef public bint closing
+    cdef public object injected
+    cdef public bint attention
+    cdef public bint polling
+    cdef public bint sigpending
+    cdef readonly set allgs
+    cdef public uint64_t nextid
+    cdef public Py_ssize_t external
+    cdef readonly int64_t coarse
+    cdef int64_t coarseres
+    cdef public int64_t lastpoll
+    cdef readonly uint64_t polltick
+    cdef readonly uint64_t schedtick
+    cdef readonly uint64_t parks
+    cdef readonly uint64_t switches
+    cdef readonly uint64_t created
+    cdef public uint64_t preemptions
+    cdef public object ondrain
+    @cython.locals(gp=Goroutine)
+    cpdef Goroutine findrunnable(self)
+    cpdef object pollnow(self)
+    @cython.locals(n=Py_ssize_t)
+    cpdef object injectglist(self, GList torun)
+    @cython.locals(first=int64_t, delay=int64_t, now=int64_t)
+    cdef bint block(self) except -1
+    cdef object checksignals(self)
+    cdef object runtimers(self, int64_t now)
+    cpdef object uncaught(self, object exc)
+    @cython.locals(gp=Goroutine)
+    cpdef object preempt(self)
+    cpdef object abandon(self, Goroutine gp)
+    cpdef object gcpoll(self)
+    cpdef object begin(self, Goroutine main, object root)
+    @cython.locals(me=Goroutine)
+    cpdef object end(self)
+    cpdef object inject(self, object item)
+    cdef object attend(self)
+    @cython.locals(gp=Goroutine)
+    cdef object gogo(self)

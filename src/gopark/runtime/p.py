@@ -1,0 +1,323 @@
+"""P, the processor: everything that scheduling needs to know, and the main loop that decides who runs next.
+
+One P, on the thread that first uses the runtime.  What goroutines do to themselves and to one another (park, ready, start,
+end) is proc.py; this file looks for work, waits for it in netpoll, takes what other threads hand over, and switches stacks.
+"""
+
+from collections import deque
+from typing import Any
+
+from gopark.runtime import _sys, g, netpoll_epoll, polldesc, proc
+from gopark.runtime.g import GList, Goroutine
+from gopark.runtime.timers import TimerHeap
+
+# C globals in the compiled core.
+_RUNNING = g.GRUNNING
+_WAITING = g.GWAITING
+_DEAD = g.GDEAD
+
+_NEVER = 0x7FFFFFFFFFFFFFFF
+_FAIR = 61  # every so many ticks the global queue comes first
+_POLL_TICKS = (
+    256  # every so many the network is polled, even if the queues never empty (one batch of events is 128)
+)
+_POLL_NS = 100_000  # ... or when it was not polled for so long, by the coarse clock
+_RECHECK_NS = 1_000_000_000  # between two looks whether everybody is asleep for good
+
+
+class P:
+    """The processor: everything that scheduling needs.  State is here rather than in the module, for the day of one P
+    a thread."""
+
+    def __init__(self) -> None:
+        self.thread = 0  # ident of the thread it runs on; 0: not started
+        self.g0: Any = None  # the scheduler's own greenlet
+        self.curg: Goroutine | None = None  # the goroutine that runs; None inside the scheduler
+        self.maing: Goroutine | None = None  # the goroutine that called run, or used the runtime first
+        self.runnext: Goroutine | None = None  # runs next: made ready by the one that runs now
+        self.inherited = 0  # how many in a row came from runnext
+        self.runq = GList()  # local queue
+        self.globq = GList()  # global queue: gosched, and what other threads injected
+        self.preempted = GList()  # had their time slice: behind everybody else, one at a time
+        self.timers = TimerHeap()
+        self.gfree: list[Any] = []  # stacks of finished goroutines
+        self.handoff = False  # g0: start a stack for curg
+        self.closing = False  # stacks that are resumed end
+        self.injected: deque[Any] = (
+            deque()
+        )  # from other threads and signal handlers: goroutines, or functions to call
+        self.attention = False  # injected is not empty.  Set after the append, cleared before the pops
+        self.polling = False  # the thread is in, or about to enter, a blocking netpoll
+        self.sigpending = False  # a wait was cut short by a signal: Python's handlers must run, on g0
+        self.allgs: set[Goroutine] = set()
+        self.nextid = 1
+        self.external = 0  # blocking calls in flight: each will inject
+        self.coarse = 0  # the coarse clock at the last scheduling decision, ns
+        self.coarseres = _sys.coarseres()
+        self.lastpoll = 0  # coarse clock at the last netpoll
+        self.polltick = 0  # schedtick at the last netpoll
+        self.schedtick = 0  # scheduling decisions
+        self.parks = 0
+        self.switches = 0
+        self.created = 0
+        self.preemptions = 0
+        self.ondrain: Any = None  # called when only the main goroutine is left
+
+    # -- the main loop -------------------------------------------------------------------------------------------------
+
+    def findrunnable(self) -> Goroutine | None:
+        """THIS IS THE MAIN LOOP: the goroutine to run next.  Blocks in netpoll while there is none.
+
+        Runs on the stack of whoever has parked or ended.  None: go to g0, Python's signal handlers are due."""
+        while True:
+            self.schedtick += 1
+            _sys.sysmon_tick(self.schedtick)
+            if self.attention:
+                self.attend()
+            self.coarse = _sys.coarsetime()
+            # The coarse clock says "perhaps"; only then is the exact one asked.
+            if self.timers.first <= self.coarse + self.coarseres and self.timers.first <= _sys.nanotime():
+                self.runtimers(_sys.nanotime())
+            gp = None
+            if self.schedtick % _FAIR == 0:
+                gp = self.globq.pop()
+                if gp is None:
+                    gp = self.preempted.pop()
+            if gp is None:
+                gp = self.runnext
+                if gp is not None:
+                    self.runnext = None
+                    # Two goroutines that keep readying each other share one turn of the queue: after so many hops the
+                    # pair goes behind the others.
+                    self.inherited += 1
+                    if self.inherited >= _FAIR:
+                        self.runq.push(gp)
+                        gp = None
+                if gp is None:
+                    self.inherited = 0
+                    gp = self.runq.pop()
+                    if gp is None and self.globq.size:
+                        self.runq.splice(self.globq)
+                        gp = self.runq.pop()
+                    if gp is None:
+                        gp = self.preempted.pop()
+            if gp is not None:
+                # The network is looked at also while the queues never empty (Go leaves that to sysmon: 10 ms).
+                if (
+                    self.schedtick - self.polltick >= _POLL_TICKS or self.coarse - self.lastpoll >= _POLL_NS
+                ) and polldesc.waiters() > 0:
+                    self.pollnow()
+                return gp
+            if not self.block():
+                return None
+
+    def pollnow(self) -> None:
+        """netpoll(0), and put what is ready on the run queue."""
+        self.polltick = self.schedtick
+        self.lastpoll = self.coarse
+        self.injectglist(netpoll_epoll.netpoll(0))
+
+    def injectglist(self, torun: GList) -> None:
+        """Put netpoll's list on the run queue; only then are the goroutines no longer waiters."""
+        n = torun.size
+        if n:
+            self.runq.splice(torun)
+            polldesc.netpoll_adjust_waiters(-n)
+
+    def block(self) -> bool:
+        """Nothing is runnable: wait in netpoll until the next timer.  False: the caller must go to g0 (signals)."""
+        first = self.timers.first
+        delay = -1
+        if first != _NEVER:
+            now = _sys.nanotime()
+            delay = first - now
+            if delay <= 0:
+                # Fired here, not by the caller's next look: on an idle machine the coarse clock may lag by ticks.
+                self.runtimers(now)
+                return True
+        elif polldesc.waiters() == 0 and self.external == 0 and not self.attention:
+            if proc.checkdead():
+                return True
+            # Another thread, or a signal handler, could still wake someone.  It may also end without doing so.
+            delay = _RECHECK_NS
+        # Published before the last look at attention: another thread sets attention and then looks at polling, so one of
+        # the two sees the other (both under the GIL).
+        self.polling = True
+        if not self.attention and not self.sigpending:
+            _sys.sysmon_blocking()
+            try:
+                self.injectglist(netpoll_epoll.netpoll(delay))
+            except BaseException as e:
+                self.uncaught(e)
+            _sys.sysmon_resumed()
+            self.coarse = _sys.coarsetime()
+            self.polltick = self.schedtick
+            self.lastpoll = self.coarse
+        self.polling = False
+        if self.sigpending:
+            if _sys.getcurrent() is not self.g0:
+                return False
+            self.checksignals()
+        return True
+
+    def checksignals(self) -> None:
+        """On g0: run the Python signal handlers that are due; what one raises goes to the main goroutine."""
+        self.sigpending = False
+        try:
+            _sys.check_signals()
+        except BaseException as e:
+            self.uncaught(e)
+
+    def uncaught(self, exc: BaseException) -> None:
+        """Something was raised where no goroutine runs: the main goroutine gets it."""
+        if self.maing is None:
+            raise exc
+        proc.interrupt(self.maing, exc)
+
+    def runtimers(self, now: int) -> None:
+        """Fire the timers that are due.  What a callback raises must not end the park of whoever looks at them."""
+        try:
+            self.timers.run(now)
+        except BaseException as e:
+            self.uncaught(e)
+
+    def gcpoll(self) -> None:
+        """At the end of a collection: look at the network, unless that was done just now."""
+        if self.curg is None or polldesc.waiters() == 0:
+            return
+        now = _sys.coarsetime()
+        if now - self.lastpoll < _POLL_NS:
+            return
+        if not _sys.IS_COMPILED:
+            # The interpreted core may have been interrupted between any two of its own bytecodes: at its next
+            # scheduling decision then.
+            self.inject(self.pollnow)
+            return
+        self.coarse = now
+        self.pollnow()
+
+    def abandon(self, gp: Goroutine) -> None:
+        """Never run *gp* again: unlink it from what it is parked on.  (end() empties the run queues.)"""
+        if gp.status == _WAITING and gp.parklock is not None:
+            gp.parklock.parkcancel(gp, gp.parkmode)
+        if gp.timer is not None:
+            self.timers.stop(gp.timer)
+        gp.status = _DEAD
+        self.allgs.discard(gp)
+
+    def forked(self, me: Goroutine | None) -> None:
+        """In a forked child: only *me* is alive, and is the main goroutine; None: the runtime is not started."""
+        self.runnext = None
+        for queue in (self.runq, self.globq, self.preempted):
+            queue.clear()
+        self.timers.forked(lambda arg: isinstance(arg, polldesc.PollDesc))
+        self.injected.clear()
+        self.attention = self.polling = self.sigpending = self.handoff = False
+        self.external = 0
+        self.ondrain = None
+        self.allgs.clear()
+        self.maing = self.curg = me
+        if me is None:
+            self.thread = 0
+            self.g0 = None
+            self.gfree = []
+        else:
+            self.allgs.add(me)
+
+    def runqsize(self) -> int:
+        """How many goroutines are runnable."""
+        return self.runq.size + self.globq.size + self.preempted.size + (self.runnext is not None)
+
+    # -- start and end -------------------------------------------------------------------------------------------------
+
+    def begin(self, main: Goroutine, root: Any) -> None:
+        """Start on this thread, with the caller (whose greenlet is *root*) as the main goroutine."""
+        self.closing = False
+        self.g0 = proc.new_g0(root)
+        main.id = self.nextid
+        self.nextid += 1
+        main.stack = root
+        main.status = _RUNNING
+        main.ctx = None
+        self.allgs.add(main)
+        self.maing = self.curg = main
+        self.coarse = self.lastpoll = _sys.coarsetime()
+        self.thread = _sys.thread_ident()
+
+    def end(self) -> None:
+        """End on this thread: the idle stacks and g0 return, the main goroutine is no more.  Nothing runs after it."""
+        me = self.maing
+        if me is not None and not me.forked:
+            self.closing = True
+            self.curg = None
+            while self.gfree:
+                _sys.switch(self.gfree.pop())
+        else:
+            # In a forked child g0's parent is a stack of the parent process.
+            g.rare().keep((self.g0, self.gfree))
+            self.gfree = []
+        self.maing = None
+        self.g0 = None
+        self.runnext = None
+        # Goroutines that no cancellation could end were abandoned: they must not go on in the next run.
+        for queue in (self.runq, self.globq, self.preempted):
+            while queue.pop() is not None:
+                pass
+        self.allgs.clear()
+        self.nextid = 1
+        self.thread = 0
+        if me is not None:
+            me.status = _DEAD
+            me.stack = None
+
+    def preempt(self) -> None:
+        """In the SIGURG handler: the running goroutine has had its time.
+
+        The network is polled first, so that who became ready runs before the next one that only computes."""
+        gp = self.curg
+        if gp is None:
+            return
+        self.preemptions += 1
+        self.coarse = _sys.coarsetime()
+        if polldesc.waiters() > 0:
+            self.pollnow()
+        # A cancelled goroutine gets its Cancelled where it parks, not here between any two bytecodes.
+        proc.yield_to(self.preempted)
+
+    # -- work from other threads ---------------------------------------------------------------------------------------
+
+    def inject(self, item: Any) -> None:
+        """From any thread or signal handler: make *item* (a goroutine) runnable, or call it (a function) on the P."""
+        self.injected.append(item)
+        self.attention = True
+        if self.polling:
+            netpoll_epoll.netpollbreak()
+
+    def attend(self) -> None:
+        self.attention = False
+        while self.injected:
+            item = self.injected.popleft()
+            if isinstance(item, Goroutine):
+                self.globq.push(item)
+            else:
+                try:
+                    item()
+                except BaseException as e:
+                    self.uncaught(e)
+
+    # -- switching -----------------------------------------------------------------------------------------------------
+
+    def gogo(self) -> None:
+        """Switch to curg's stack; to g0 if there is no curg, or if it needs a new stack.  Returns when resumed."""
+        gp = self.curg
+        stack = self.g0
+        if gp is not None:
+            if gp.stack is None and self.gfree:
+                gp.stack = self.gfree.pop()
+            if gp.stack is None:
+                self.handoff = True
+            else:
+                stack = gp.stack
+            gp = None
+        self.switches += 1
+        _sys.switch(stack)

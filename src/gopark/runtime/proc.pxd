@@ -1,0 +1,64 @@
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+from gopark.runtime cimport _sys
+from gopark.runtime cimport netpoll
+from gopark.runtime cimport netpoll_epoll
+from gopark.runtime cimport polldesc
+from gopark.runtime.g cimport GList, Goroutine, ParkLock
+from gopark.runtime.p cimport P
+from gopark.runtime.timers cimport Timer, TimerHeap
+
+cdef int _RUNNABLE
+cdef int _RUNNING
+cdef int _WAITING
+cdef int _DEAD
+cdef int _WOKEN
+cdef int _TIMEDOUT
+cdef int _CANCELLED
+cdef int64_t _NEVER
+cdef int _GFREE_MAX
+cdef P _p
+cdef SleepLock _sleeplock
+
+cdef class SleepLock(ParkLock):
+    pass
+
+
+cpdef int64_t nanotime() noexcept
+cpdef P getp()
+cpdef TimerHeap gettimers()
+@cython.locals(gp=Goroutine)
+cpdef Goroutine getg()
+@cython.locals(p=P, gp=Goroutine)
+cpdef object gopark(ParkLock lock, int mode, str reason)
+@cython.locals(gp=Goroutine, t=Timer)
+cpdef bint gopark_until(ParkLock lock, int mode, str reason, int64_t when) except -1
+cpdef object park_timeout(Goroutine gp, uint64_t seq)
+cpdef object interrupt(Goroutine gp, object exc)
+@cython.locals(p=P)
+cpdef object goready(Goroutine gp)
+@cython.locals(p=P, gp=Goroutine)
+cpdef object gosched()
+@cython.locals(p=P, gp=Goroutine)
+cdef object yield_to(GList queue)
+@cython.locals(ns=int64_t)
+cpdef object sleep(object seconds)
+@cython.locals(now=int64_t)
+cpdef int64_t deadline_after(int64_t ns) except -1
+cpdef int64_t seconds_to_ns(object seconds, str what) except? -1
+@cython.locals(p=P, gp=Goroutine, here=bint)
+cpdef Goroutine newproc(object fn, tuple args, dict kwargs)
+@cython.locals(p=P, gp=Goroutine)
+cpdef object goroutine_main()
+cdef object execute(Goroutine gp)
+@cython.locals(p=P)
+cdef object goexit0(Goroutine gp)
+@cython.locals(p=P)
+cpdef object g0_main()
+cdef object new_g0(object root)
+@cython.locals(p=P, gp=Goroutine)
+cdef object start_stack()
+cdef Goroutine enter(str what)
+cdef object exited(Goroutine gp)
+cdef bint checkdead() except -1
+cpdef object signal_arrived()

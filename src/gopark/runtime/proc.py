@@ -1,0 +1,398 @@
+"""The scheduler: gopark, goready, how goroutines start, yield and end.  After Go's runtime/proc.go.
+
+One P, on the thread that first uses the runtime.  Each goroutine runs on a greenlet (its *stack*); a goroutine that parks
+looks for the next one itself, polls the network itself if need be, and switches straight to what it found: often to
+itself, which costs no switch at all.  g0, the scheduler's own stack, is needed for three things only: to start new stacks
+(a new greenlet begins at the C stack depth of whoever first switches to it, so they must all be started from one shallow
+place), to run Python's signal handlers while everybody is parked, and to receive control when a stack ends.
+
+What must not live here: who runs next (p.py), timers' order (timers.py), descriptors (netpoll.py), waiting lists
+(sema.py), the life of a program (lifecycle.py).
+
+References: a frame that is switched away from keeps alive what its local variables hold, perhaps for hours.  So the
+functions that switch hold no goroutine but their own: the next one is passed in P.curg.
+"""
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from gopark.runtime import _sys, g, netpoll_epoll, polldesc
+from gopark.runtime.g import GList, Goexit, Goroutine, ParkLock
+from gopark.runtime.p import P
+from gopark.runtime.timers import Timer, TimerHeap
+
+# C globals in the compiled core.
+_RUNNABLE = g.GRUNNABLE
+_RUNNING = g.GRUNNING
+_WAITING = g.GWAITING
+_DEAD = g.GDEAD
+_WOKEN = g.WAKE_READY
+_TIMEDOUT = g.WAKE_TIMEOUT
+_CANCELLED = g.WAKE_CANCEL
+
+_NEVER = 0x7FFFFFFFFFFFFFFF
+_GFREE_MAX = 512  # finished stacks kept for reuse
+
+
+class SleepLock(ParkLock):
+    """What a sleeping goroutine parks on: nothing but its timer."""
+
+    def parkcancel(self, gp: Goroutine, mode: int) -> bool:
+        return True
+
+    def describe(self, mode: int) -> str:
+        return ""
+
+
+_p = P()
+_sleeplock = SleepLock()
+
+
+def nanotime() -> int:
+    """CLOCK_MONOTONIC in nanoseconds: the clock of every deadline."""
+    return _sys.nanotime()
+
+
+def getp() -> P:
+    """The processor."""
+    return _p
+
+
+def pollwork() -> bool:
+    """Is there work for the P, in its queues or on the network?  For background work that would give way to it.
+
+    What the network has is put on the run queue."""
+    if _p.runqsize() == 0 and polldesc.waiters() > 0:
+        _p.injectglist(netpoll_epoll.netpoll(0))
+    return _p.runqsize() > 0
+
+
+def gettimers() -> TimerHeap:
+    """The processor's timers."""
+    return _p.timers
+
+
+def getg() -> Goroutine:
+    """The goroutine that runs.  Starts the runtime on this thread if it has not been; RuntimeError elsewhere."""
+    gp = _p.curg
+    if gp is None or _sys.thread_ident() != _p.thread:
+        return enter("current goroutine")
+    return gp
+
+
+# -- parking and waking ------------------------------------------------------------------------------------------------
+
+
+def gopark(lock: ParkLock, mode: int, reason: str) -> None:
+    """Park the running goroutine on *lock* until somebody makes it ready; *reason* is what dumps show.
+
+    The order is Go's: the goroutine is waiting first, then the commit hook decides; if it refuses, a wake came meanwhile
+    and the goroutine goes on at once.  Raises Cancelled (or what interrupt was given) if that is what ended the park."""
+    p = _p
+    gp = p.curg
+    if gp is None or _sys.thread_ident() != p.thread:
+        try:
+            gp = enter(reason)
+        except BaseException:
+            lock.parkrefuse(mode)
+            raise
+    gp.status = _WAITING
+    gp.waitreason = reason
+    gp.waitsince = p.coarse
+    gp.parklock = lock
+    gp.parkmode = mode
+    gp.parkseq += 1
+    gp.wake = _WOKEN
+    p.parks += 1
+    if lock.parkcommit(gp, mode):
+        if gp.pending is not None and gp.shield == 0 and lock.parkcancel(gp, mode):
+            gp.wake = _CANCELLED  # cancelled while it ran: this is its next park
+        else:
+            p.curg = None
+            p.curg = p.findrunnable()
+            if p.curg is not gp:
+                p.gogo()
+    gp.status = _RUNNING
+    gp.parklock = None
+    if gp.wake == _CANCELLED:
+        raise gp.take_pending()
+
+
+def gopark_until(lock: ParkLock, mode: int, reason: str, when: int) -> bool:
+    """gopark, but at most until *when* (ns of the monotonic clock).  False: the time was up."""
+    gp = getg()
+    t = gp.timer
+    if t is None:
+        t = Timer(park_timeout, gp)
+        gp.timer = t
+    _p.timers.modify(t, when, gp.parkseq + 1)
+    try:
+        gopark(lock, mode, reason)
+    finally:
+        if t.when != 0:
+            _p.timers.stop(t)
+    return gp.wake != _TIMEDOUT
+
+
+def park_timeout(gp: Goroutine, seq: int) -> None:
+    """Timer callback of gopark_until."""
+    if gp.parkseq == seq and gp.status == _WAITING and gp.parklock is not None:
+        if gp.parklock.parkcancel(gp, gp.parkmode):
+            gp.wake = _TIMEDOUT
+            goready(gp)
+
+
+def interrupt(gp: Goroutine, exc: BaseException) -> None:
+    """Raise *exc* in *gp* where it is parked, or at its next park.  Runtime's thread only."""
+    if gp.status == _DEAD:
+        return
+    if gp.pending is None or isinstance(gp.pending, g.Cancelled):
+        gp.pending = exc
+    if gp.status == _WAITING and gp.shield == 0 and gp.parklock is not None:
+        if gp.parklock.parkcancel(gp, gp.parkmode):
+            gp.wake = _CANCELLED
+            goready(gp)
+
+
+def goready(gp: Goroutine) -> None:
+    """Make a parked goroutine runnable: it runs next.  From another thread, or from the scheduler: in its turn."""
+    p = _p
+    if _sys.thread_ident() != p.thread:
+        p.inject(gp)
+        return
+    if p.curg is None:
+        p.runq.push(gp)
+        return
+    gp.status = _RUNNABLE
+    if p.runnext is not None:
+        p.runq.push(p.runnext)
+    p.runnext = gp
+
+
+def gosched() -> None:
+    """Let the others run: go to the end of the global queue.  A cancelled goroutine gets its Cancelled here."""
+    p = _p
+    gp = p.curg
+    if gp is None or _sys.thread_ident() != p.thread:
+        gp = enter("gosched")
+    yield_to(p.globq)
+    if gp.pending is not None and gp.shield == 0:
+        raise gp.take_pending()
+
+
+def yield_to(queue: GList) -> None:
+    """Put the running goroutine, still runnable, at the end of *queue*; returns when it runs again."""
+    p = _p
+    gp = p.curg
+    assert gp is not None
+    queue.push(gp)
+    p.curg = None
+    p.curg = p.findrunnable()
+    if p.curg is not gp:
+        p.gogo()
+    gp.status = _RUNNING
+
+
+def sleep(seconds: float) -> None:
+    """Park for *seconds* (not blocking the thread).  0 or less: gosched.
+
+    Accurate to tens of microseconds where the kernel has epoll_pwait2 (Linux 5.11)."""
+    ns = seconds_to_ns(seconds, "sleep: seconds")
+    if ns <= 0:
+        gosched()
+    else:
+        gopark_until(_sleeplock, 0, "sleep", deadline_after(ns))
+
+
+def deadline_after(ns: int) -> int:
+    """*ns* from now, as a deadline; so far away that it overflows means never."""
+    now = nanotime()
+    return _NEVER - 1 if ns >= _NEVER - 1 - now else now + ns
+
+
+def seconds_to_ns(seconds: Any, what: str) -> int:
+    """Seconds (int or float) as ns, rounded up so that no wait ends early.  Too large: never."""
+    try:
+        ns = seconds * 1e9
+        if ns >= 9.2e18:
+            return _NEVER
+        if ns <= -9.2e18:
+            return -_NEVER
+        whole = int(ns)
+        return whole + 1 if ns > whole else whole
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{what} must be a number of seconds, not {seconds!r}") from None
+
+
+# -- the life of a goroutine -------------------------------------------------------------------------------------------
+
+
+def go(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Goroutine:
+    """Start fn(*args, **kwargs) as a goroutine.  Safe from any OS thread.
+
+    It gets a copy of the caller's contextvars.  An exception that nobody collects with result() or exception goes to
+    gopark.excepthook."""
+    if not callable(fn):
+        raise TypeError(f"gopark.go: fn must be callable, not {fn!r}")
+    return newproc(fn, args, kwargs)
+
+
+def newproc(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Goroutine:
+    """Create a goroutine that calls fn(*args, **kwargs), at the end of the local queue (Go's newproc)."""
+    p = _p
+    here = _sys.thread_ident() == p.thread
+    if not here and p.thread == 0:
+        enter("go")
+        here = True
+    gp = Goroutine(fn, args, kwargs)
+    gp.ctx = _sys.copy_context()
+    gp.creator = _sys.caller_code()
+    gp.creator_lasti = _sys.caller_lasti()
+    gp.id = p.nextid
+    p.nextid += 1
+    p.created += 1
+    p.allgs.add(gp)
+    if here:
+        if p.curg is not None:
+            gp.parent_id = p.curg.id
+        p.runq.push(gp)
+    else:
+        p.inject(gp)
+    return gp
+
+
+def goroutine_main() -> None:
+    """A stack: runs goroutine after goroutine.  When one ends and the next is new, it runs here, without a switch."""
+    p = _p
+    while True:
+        gp = p.curg
+        if gp is None or p.closing:
+            return
+        execute(gp)
+        if gp.forked:
+            g.rare().child_ended(gp)
+        goexit0(gp)
+        stack = gp.stack
+        gp.stack = None
+        gp = None  # nothing may keep it: its end is when an exception that nobody collected is reported
+        p.curg = p.findrunnable()
+        if p.curg is not None and p.curg.stack is None:
+            p.curg.stack = stack
+        elif len(p.gfree) >= _GFREE_MAX:
+            p.handoff = p.curg is not None
+            return  # the stack ends, and control goes to its parent: g0
+        else:
+            p.gfree.append(stack)
+            stack = None
+            p.gogo()
+
+
+def execute(gp: Goroutine) -> None:
+    """Run the goroutine's function, in its context; keep what it returned or raised."""
+    gp.status = _RUNNING
+    try:
+        if gp.pending is not None and gp.shield == 0:
+            raise gp.take_pending()  # cancelled before it ever ran
+        gp.value = _sys.call_in_context(gp.ctx, gp.fn, gp.args, gp.kwargs)  # type: ignore[arg-type]
+    except Goexit:
+        pass
+    except BaseException as e:
+        gp.exc = e
+
+
+def goexit0(gp: Goroutine) -> None:
+    """The goroutine has ended: leave nothing of it behind, wake who joins it."""
+    p = _p
+    gp.status = _DEAD
+    p.allgs.discard(gp)
+    gp.args = gp.kwargs = gp.ctx = gp.timer = gp.pending = gp.fn = None
+    # From here on no goroutine runs: who joins it goes to the queue's end, in its turn.  (It could go to runnext; but
+    # whoever joins a batch of goroutines would then be resumed between any two of them.)
+    p.curg = None
+    if gp.joinq is not None:
+        gp.joinq.wake_all()
+        gp.joinq = None
+    if gp.watchers is not None:
+        for event in gp.watchers:
+            event.set()
+        gp.watchers = None
+    if gp.exc is not None:
+        exited(gp)
+    if p.ondrain is not None and len(p.allgs) <= 1:
+        p.ondrain()
+
+
+def g0_main() -> None:
+    """The scheduler's own stack."""
+    p = _p
+    while True:
+        if p.closing:
+            return
+        if p.handoff:
+            p.handoff = False
+        else:
+            if p.sigpending:
+                p.checksignals()
+            p.curg = None
+            p.curg = p.findrunnable()
+            if p.curg is None:
+                continue
+        start_stack()
+
+
+def new_g0(root: Any) -> Any:
+    """The greenlet of g0, whose end returns to *root*."""
+    return _sys.new_greenlet(g0_main, root)
+
+
+def start_stack() -> None:
+    """On g0: switch to curg, on a new stack if it has none and none is free."""
+    p = _p
+    gp = p.curg
+    assert gp is not None
+    if gp.stack is None:
+        gp.stack = p.gfree.pop() if p.gfree else _sys.new_greenlet(goroutine_main, p.g0)
+    stack = gp.stack
+    gp = None
+    p.switches += 1
+    _sys.switch(stack)
+
+
+class shield:
+    """`with gopark.shield():` cancellation waits: Cancelled is raised at the first park after the block."""
+
+    def __enter__(self) -> None:
+        gp = getg()
+        gp.shield += 1
+
+    def __exit__(self, *exc: object) -> None:
+        gp = getg()
+        gp.shield -= 1
+
+
+def goexit() -> NoReturn:
+    """End the running goroutine; its finally and with blocks run.  In the main goroutine: the others go on."""
+    raise Goexit
+
+
+# -- rare paths, in lifecycle.py ---------------------------------------------------------------------------------------
+
+
+def enter(what: str) -> Goroutine:
+    """The slow path of everything that needs a goroutine: start the runtime here, or say why that cannot be."""
+    gp: Goroutine = g.rare().enter(what)
+    return gp
+
+
+def exited(gp: Goroutine) -> None:
+    g.rare().exited(gp)
+
+
+def checkdead() -> bool:
+    dead: bool = g.rare().checkdead()
+    return dead
+
+
+def signal_arrived() -> None:
+    """netpoll's wait was cut short by a signal: Python's handlers must run before it waits again."""
+    _p.sigpending = True
