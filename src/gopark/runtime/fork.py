@@ -1,0 +1,73 @@
+"""After os.fork: the child has a working runtime, in which only the goroutine that forked is alive.
+
+The others' stacks were copied by the fork, but they are the parent's: nothing of them runs in the child, not even their
+finally blocks, which would write to connections that both processes hold.  So they are neither resumed nor destroyed
+(destroying a suspended greenlet unwinds it): they are kept, unreachable, until the child ends.
+
+The poller gets a new epoll instance (the old one is shared with the parent: a change here would be one there) with every
+open descriptor registered again.  Locks and waiting lists forget the goroutines that do not exist.
+"""
+
+import gc
+import os
+import sys
+from typing import Any
+
+from gopark.runtime import _sys, debug_server, lifecycle, netpoll_epoll, proc, sysmon
+from gopark.runtime.g import Goroutine
+
+_p = proc.getp()
+_kept: list[Any] = []  # what must never be destroyed
+
+
+def keep(obj: Any) -> None:
+    """Never destroy *obj*, not even at exit."""
+    _kept.append(obj)
+    _sys.immortalize(obj)
+
+
+def _after_fork_in_child() -> None:
+    # Python runs this in the child before os.fork returns there: on the forking goroutine's stack.
+    me = _p.curg if _p.thread == _sys.thread_ident() else None
+    for gp in _p.allgs:
+        if gp is not me:
+            if gp.stack is not None:
+                keep(gp.stack)
+            keep(gp)
+    if me is None and _p.g0 is not None:
+        # Forked from another thread: the greenlets of the runtime's thread can never run again.
+        for stack in (_p.g0, *_p.gfree):
+            keep(stack)
+    # Whoever has state in which a goroutine can wait says so with a method `after_fork`.
+    for obj in gc.get_objects():
+        if str(type(obj).__module__).startswith("gopark.") and hasattr(type(obj), "after_fork"):
+            obj.after_fork()
+    _sys.sysmon_forked()
+    _p.forked(me)
+    netpoll_epoll.netpollforked()
+    lifecycle.forked(me)
+    debug_server.forked()
+    if me is not None:
+        sysmon.start()
+        debug_server.start()
+
+
+def child_ended(gp: Goroutine) -> None:
+    """The goroutine that forked has returned in the child, where it is the program: the process ends, as a thread's
+    would (what the main goroutine would have done next is the parent's)."""
+    status = 0
+    exc = gp.exc
+    if isinstance(exc, SystemExit):
+        code = exc.code
+        status = code if isinstance(code, int) else 0 if code is None else 1
+    elif exc is not None:
+        lifecycle.report_uncollected(gp)
+        status = 1
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    debug_server.remove()
+    os._exit(status)
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
