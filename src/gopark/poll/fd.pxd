@@ -1,0 +1,56 @@
+cimport cython
+from libc.stdint cimport int64_t
+from gopark.poll.fd_mutex cimport FDMutex
+from gopark.runtime cimport _sys
+from gopark.runtime cimport netpoll
+from gopark.runtime.polldesc cimport PollDesc
+from gopark.runtime.sema cimport WaitQ
+
+cdef int _R
+cdef int _W
+cdef int _RW
+cdef int _EINTR
+cdef int _EAGAIN
+cdef int _ECONNABORTED
+cdef Py_ssize_t _MAX_RW
+
+cdef class FD:
+    cdef object __weakref__
+    cdef readonly int sysfd
+    cdef readonly bint stream
+    cdef readonly bint is_socket
+    cdef public bint drained
+    cdef public bint trusting
+    cdef readonly str net
+    cdef readonly FDMutex fdmu
+    cdef readonly PollDesc pd
+    cdef WaitQ csema
+    cdef public object laddr
+    cdef public object raddr
+    cdef public bytes raddr_raw
+    cpdef object init(self)
+    cpdef object readlock(self, str op)
+    cpdef object readunlock(self)
+    cpdef object writelock(self, str op)
+    cpdef object writeunlock(self)
+    cpdef object incref(self, str op)
+    cpdef object decref(self)
+    cpdef object prepare(self, int mode, str op)
+    @cython.locals(code=int)
+    cpdef object wait(self, int mode, str op)
+    cpdef object close(self)
+    cdef object destroy(self)
+    @cython.locals(got=Py_ssize_t, code=int)
+    cpdef object read(self, Py_ssize_t n)
+    cdef object prepare_read(self)
+    @cython.locals(r=Py_ssize_t, size=Py_ssize_t)
+    cpdef Py_ssize_t read_into(self, object buf) except -1
+    cpdef object accept(self)
+    @cython.locals(total=Py_ssize_t, off=Py_ssize_t, r=Py_ssize_t, code=int)
+    cpdef Py_ssize_t write(self, object data) except -1
+    @cython.locals(done=Py_ssize_t, r=Py_ssize_t, i=Py_ssize_t, pending=list, code=int)
+    cpdef Py_ssize_t writev(self, list bufs) except -1
+    @cython.locals(err=int)
+    cpdef object connect(self, object connect_ex, int64_t until=*, str op=*)
+    cpdef object abort(self)
+    cpdef object set_deadline(self, int64_t when, int mode)

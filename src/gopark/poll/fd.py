@@ -1,0 +1,444 @@
+"""FD: a descriptor whose blocking operations park the goroutine.  After Go's internal/poll.FD.
+
+Every operation: take a lock (or a reference) of the FDMutex, try the system call, wait on the poll descriptor
+only when it says EAGAIN, give the lock back.  Whoever gives back the last reference of a closed FD destroys
+it.
+
+Names and addresses are kept only to be put into errors; what a network address is, is the net package's
+business.
+"""
+
+import errno
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from gopark.poll import errors, sockaddr
+from gopark.poll.fd_mutex import FDMutex
+from gopark.runtime import _sys, netpoll, pollstate
+from gopark.runtime.sema import WaitQ
+
+_E = TypeVar("_E", bound=BaseException)
+
+_R = pollstate.MODE_R
+_W = pollstate.MODE_W
+_RW = pollstate.MODE_R | pollstate.MODE_W
+_CLOSING = pollstate.POLL_ERR_CLOSING
+_TIMEOUT = pollstate.POLL_ERR_TIMEOUT
+_EINTR = errno.EINTR
+_EAGAIN = errno.EAGAIN
+_ECONNABORTED = errno.ECONNABORTED
+_MAX_RW = 1 << 30  # bytes in one read: more would only make the kernel hold the descriptor longer
+_MAX_IOV = 1024  # vectors in one writev (the kernel's limit)
+
+
+class FD:
+    """One open descriptor.
+
+    *net* names the network in errors ("tcp", "unix", ...).  *stream*: bytes without boundaries, so 0 bytes is
+    the end and (with *trusting*) a short read means that nothing is left.  *is_socket*: use recv and send."""
+
+    def __init__(self, sysfd: int, net: str = "", stream: bool = True, is_socket: bool = True) -> None:
+        self.sysfd = sysfd
+        self.net = net
+        self.stream = stream
+        self.is_socket = is_socket
+        # The last read took all there was: until an edge comes, another would only get EAGAIN.  TCP only: on
+        # a Unix socket a read also stops early where the credentials change.
+        self.drained = False
+        self.trusting = is_socket and net[:3] == "tcp"
+        self.fdmu = FDMutex(sysfd)
+        self.pd: Any = None  # its PollDesc, while registered
+        self.csema: WaitQ | None = None  # a close that waits for the last reference
+        self.laddr: sockaddr.Address = None  # as the socket module gives it; None: unknown
+        self.raddr: sockaddr.Address = None
+        self.raddr_raw: bytes | None = None  # raddr as the kernel gave it, not decoded yet
+
+    def init(self) -> None:
+        """Register with the poller.  OSError if that is impossible; the descriptor is still the caller's
+        then."""
+        self.pd = netpoll.poll_open(self.sysfd)
+
+    def __del__(self) -> None:
+        if self.pd is not None and not self.fdmu.closed:
+            self.abandoned()
+
+    def abandoned(self) -> None:
+        """Nobody has a reference and nobody closed it: close it, and say so as Python's sockets do."""
+        warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.fdmu.closed else f"fd={self.sysfd}"
+        return f"<{errors.where(state, self.net, self.local_addr(), self.remote_addr())}>"
+
+    # -- errors ----------------------------------------------------------------------------------------------
+
+    def local_addr(self) -> sockaddr.Address:
+        """The local address, asked once; None if unknown."""
+        if self.laddr is None and self.is_socket and self.sysfd >= 0:
+            self.laddr = sockaddr.endpoints(self.sysfd)[0]
+        return self.laddr
+
+    def remote_addr(self) -> sockaddr.Address:
+        """The peer's address, asked once; None if unknown or not connected."""
+        if self.raddr is None:
+            if self.raddr_raw:
+                self.raddr = sockaddr.unpack(self.raddr_raw)
+            elif self.is_socket and self.sysfd >= 0:
+                self.raddr = sockaddr.endpoints(self.sysfd)[1]
+        return self.raddr
+
+    def prefix(self, op: str) -> str:
+        # The local address of a dial that failed says nothing, unless the caller chose it.
+        local = self.laddr if op == "dial" else self.local_addr()
+        return errors.where(op, self.net, local, self.remote_addr())
+
+    def closed_error(self, op: str) -> OSError:
+        return errors.closed(self.prefix(op))
+
+    def poll_error(self, op: str, code: int) -> OSError:
+        """The exception for a poll_* error code."""
+        prefix = self.prefix(op)
+        if code == _CLOSING:
+            return errors.closed(prefix)
+        if code == _TIMEOUT:
+            return errors.timeout(prefix)
+        return errors.not_pollable(prefix)
+
+    def system_error(self, op: str, err: int) -> OSError:
+        return errors.system(self.prefix(op), err)
+
+    # -- locks -----------------------------------------------------------------------------------------------
+
+    def readlock(self, op: str) -> None:
+        if self.pd is None or not self.fdmu.rwlock(True):
+            raise self.closed_error(op)
+
+    def readunlock(self) -> None:
+        if self.fdmu.rwunlock(True):
+            self.destroy()
+
+    def writelock(self, op: str) -> None:
+        if self.pd is None or not self.fdmu.rwlock(False):
+            raise self.closed_error(op)
+
+    def writeunlock(self) -> None:
+        if self.fdmu.rwunlock(False):
+            self.destroy()
+
+    def incref(self, op: str) -> None:
+        if not self.fdmu.incref():
+            raise self.closed_error(op)
+
+    def decref(self) -> None:
+        if self.fdmu.decref():
+            self.destroy()
+
+    def prepare(self, mode: int, op: str) -> None:
+        code = netpoll.poll_reset(self.pd, mode)
+        if code != 0:
+            raise self.poll_error(op, code)
+
+    def wait(self, mode: int, op: str) -> None:
+        code = netpoll.poll_wait(self.pd, mode)
+        if code != 0:
+            raise self.poll_error(op, code)
+
+    # -- close -----------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close: blocked operations return at once with ClosedError; returns when the last one is gone.
+
+        ClosedError if it is closed already."""
+        if not self.fdmu.incref_and_close():
+            raise self.closed_error("close")
+        # The names that later errors will say; the kernel is asked while it still knows.
+        if self.is_socket and self.laddr is None:
+            self.local_addr()
+        if self.pd is not None:
+            netpoll.poll_unblock(self.pd)
+        if self.fdmu.decref():
+            self.destroy()
+        else:
+            if self.csema is None:
+                self.csema = WaitQ()
+            self.csema.park("close")
+
+    def destroy(self) -> None:
+        """The last reference is gone: deregister, close(2), wake who waits in close."""
+        if self.pd is not None:
+            netpoll.poll_close(self.pd)
+            self.pd = None
+        _sys.close(self.sysfd)
+        self.sysfd = -1
+        if self.csema is not None:
+            self.csema.wake_all()
+
+    def shutdown(self, how: int, op: str) -> None:
+        """shutdown(2): *how* as socket.SHUT_RD, SHUT_WR or SHUT_RDWR."""
+        self.incref(op)
+        try:
+            err = _sys.shutdown(self.sysfd, how)
+        finally:
+            self.decref()
+        if err != 0:
+            raise self.system_error(op, -err)
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def read(self, n: int) -> bytes:
+        """At most *n* bytes, as soon as there are any; b"" at the end of a stream."""
+        if self.pd is None or not self.fdmu.rwlock(True):
+            raise self.closed_error("read")
+        try:
+            if n == 0:
+                return b""
+            if n > _MAX_RW:
+                n = _MAX_RW
+            # As prepare_read and wait, written out: a parked goroutine's stack is copied, so each call less on it counts.
+            if self.drained and not self.pd.readable_pending():
+                code = netpoll.poll_wait(self.pd, _R)
+            else:
+                code = netpoll.poll_reset(self.pd, _R)
+            while code == 0:
+                r = _sys.recv(self.sysfd, n) if self.is_socket else _sys.read(self.sysfd, n)
+                if isinstance(r, bytes):
+                    got = len(r)
+                    self.drained = self.trusting and 0 < got < n
+                    return r
+                if r == _EAGAIN:
+                    code = netpoll.poll_wait(self.pd, _R)
+                elif r != _EINTR:
+                    raise self.system_error("read", r)
+            raise self.poll_error("read", code)
+        finally:
+            if self.fdmu.rwunlock(True):
+                self.destroy()
+
+    def prepare_read(self) -> None:
+        if self.drained and not self.pd.readable_pending():
+            # Edge-triggered: had anything arrived since the short read, its edge would be pending (or is
+            # still in the kernel, and will wake us).  So the read that would only say EAGAIN is left out.
+            self.wait(_R, "read")
+        else:
+            self.prepare(_R, "read")
+
+    def read_into(self, buf: Any) -> int:
+        """As read, into a writable buffer of bytes: how many, 0 at the end of a stream (or for an empty
+        buffer)."""
+        size = len(buf)
+        self.readlock("read")
+        try:
+            if size == 0:
+                return 0
+            self.prepare_read()
+            while True:
+                r = _sys.recv_into(self.sysfd, buf, 0)
+                if r >= 0:
+                    self.drained = self.trusting and 0 < r < size
+                    return r
+                if r == -_EAGAIN:
+                    self.wait(_R, "read")
+                elif r != -_EINTR:
+                    raise self.system_error("read", -r)
+        finally:
+            self.readunlock()
+
+    def raw_read(self, fn: Callable[[int], Any], op: str = "read") -> None:
+        """Call fn(descriptor) until it returns true, waiting for readability in between."""
+        self.readlock(op)
+        try:
+            self.drained = False
+            self.prepare(_R, op)
+            while not fn(self.sysfd):
+                self.wait(_R, op)
+        finally:
+            self.readunlock()
+
+    def wait_readable(self) -> None:
+        """Park until a read would not block: there is data, the end, or an error to report."""
+        self.raw_read(_readable)
+
+    def accept(self) -> "tuple[int, Any]":
+        """The next connection: (descriptor, peer's address as _sys.accept4 has it).  Again on EINTR and
+        ECONNABORTED."""
+        self.readlock("accept")
+        try:
+            self.prepare(_R, "accept")
+            while True:
+                r = _sys.accept4(self.sysfd)
+                if isinstance(r, tuple):
+                    return r
+                if r == _EAGAIN:
+                    self.wait(_R, "accept")
+                elif r != _EINTR and r != _ECONNABORTED:
+                    raise self.system_error("accept", r)
+        finally:
+            self.readunlock()
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def write(self, data: Any) -> int:
+        """All of *data* (a contiguous bytes-like object); its length.  An error's .written says how much went
+        before."""
+        total = len(data)
+        off = 0
+        if self.pd is None or not self.fdmu.rwlock(False):
+            raise self.closed_error("write")
+        try:
+            code = netpoll.poll_reset(self.pd, _W)
+            while code == 0:
+                r = _sys.send(self.sysfd, data, off) if self.is_socket else _sys.write(self.sysfd, data, off)
+                if r > 0 or (r == 0 and total == 0):
+                    off += r
+                    if off == total:
+                        return off
+                elif r == -_EAGAIN:
+                    code = netpoll.poll_wait(self.pd, _W)
+                elif r != -_EINTR:
+                    raise self.write_error(r, off)
+            raise partial(self.poll_error("write", code), off)
+        finally:
+            if self.fdmu.rwunlock(False):
+                self.destroy()
+
+    def write_error(self, r: int, off: int) -> BaseException:
+        if r == 0:
+            return partial(errors.unexpected_eof(self.prefix("write")), off)
+        return partial(self.system_error("write", -r), off)
+
+    def writev(self, bufs: list[Any]) -> int:
+        """All of the buffers (contiguous bytes-like objects), without joining them; how many bytes that
+        was."""
+        pending = [memoryview(b).cast("B") for b in bufs if len(b)]
+        done = 0
+        self.writelock("write")
+        try:
+            self.prepare(_W, "write")
+            i = 0
+            while i < len(pending):
+                r = _sys.writev(self.sysfd, pending[i : i + _MAX_IOV])
+                if r > 0:
+                    done += r
+                    while r > 0:
+                        if r < len(pending[i]):
+                            pending[i] = pending[i][r:]
+                            break
+                        r -= len(pending[i])
+                        i += 1
+                elif r == -_EAGAIN:
+                    code = netpoll.poll_wait(self.pd, _W)
+                    if code != 0:
+                        raise partial(self.poll_error("write", code), done)
+                elif r != -_EINTR:
+                    raise self.write_error(r, done)
+            return done
+        finally:
+            self.writeunlock()
+
+    def raw_write(self, fn: Callable[[int], Any], op: str = "write") -> None:
+        """Call fn(descriptor) until it returns true, waiting for writability in between."""
+        self.writelock(op)
+        try:
+            self.prepare(_W, op)
+            while not fn(self.sysfd):
+                self.wait(_W, op)
+        finally:
+            self.writeunlock()
+
+    def connect(self, connect_ex: Callable[[], int], until: int = 0, op: str = "dial") -> None:
+        """Begin with connect_ex() (which returns an errno), register with the poller, wait until it is
+        decided.
+
+        In this order, as Go: a socket that has not begun to connect reports itself hung up.  *until*: the
+        deadline, ns of the monotonic clock; 0 for none.  Another goroutine cancels it by moving the write
+        deadline to the past."""
+        if until < 0:
+            raise errors.timeout(self.prefix(op))
+        err = connect_ex()
+        if err not in (0, errno.EISCONN, errno.EINPROGRESS, errno.EALREADY, errno.EINTR):
+            raise self.system_error(op, err)
+        if self.pd is None:
+            self.init()
+        if err in (0, errno.EISCONN):
+            return
+        self.writelock(op)
+        try:
+            if until:
+                netpoll.poll_set_deadline(self.pd, until, _W)
+            while True:
+                # No reset: the edge may have come between connect and here, and it comes but once.
+                self.wait(_W, op)
+                err = _sys.connect_error(self.sysfd)
+                if err in (0, errno.EISCONN):
+                    # A spurious wake-up finds no error and no peer either.
+                    if _sys.has_peer(self.sysfd) == 0:
+                        break
+                elif err not in (errno.EINPROGRESS, errno.EALREADY, errno.EINTR):
+                    raise self.system_error(op, err)
+            if until:
+                netpoll.poll_set_deadline(self.pd, 0, _W)
+        finally:
+            self.writeunlock()
+
+    def abort(self) -> None:
+        """Close an FD that never came to life (its connect failed, it was not registered)."""
+        if self.pd is not None:
+            self.close()
+        elif self.sysfd >= 0:
+            _sys.close(self.sysfd)
+            self.sysfd = -1
+
+    # -- at an offset: no lock, and never the poller ---------------------------------------------------------
+
+    def pread(self, n: int, offset: int) -> bytes:
+        """At most *n* bytes at *offset* of a file; b"" behind its end."""
+        self.incref("pread")
+        try:
+            return os.pread(self.sysfd, min(n, _MAX_RW), offset)
+        except OSError as e:
+            raise self.system_error("pread", e.errno or errno.EIO) from None
+        finally:
+            self.decref()
+
+    def pwrite(self, data: Any, offset: int) -> int:
+        """All of *data* at *offset* of a file; its length.  An error's .written says how much went before."""
+        self.incref("pwrite")
+        view = memoryview(data)
+        done = 0
+        try:
+            while done < len(view):
+                done += os.pwrite(self.sysfd, view[done : done + _MAX_RW], offset + done)
+            return done
+        except OSError as e:
+            raise partial(self.system_error("pwrite", e.errno or errno.EIO), done) from None
+        finally:
+            self.decref()
+
+    # -- deadlines -------------------------------------------------------------------------------------------
+
+    def set_deadline(self, when: int, mode: int) -> None:
+        """*when* in ns of the monotonic clock, 0 for none; *mode* MODE_R, MODE_W or both."""
+        if self.pd is None or not self.fdmu.incref():
+            raise self.closed_error("set deadline")
+        try:
+            netpoll.poll_set_deadline(self.pd, when, mode)
+        finally:
+            if self.fdmu.decref():
+                self.destroy()
+
+
+def partial(e: _E, written: int) -> _E:
+    """*e*, with how much had been written when it happened."""
+    e.written = written  # type: ignore[attr-defined]
+    return e
+
+
+def _readable(fd: int) -> bool:
+    import select
+
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(0))
