@@ -1,0 +1,168 @@
+"""Cond: wait for an event that others signal, with a mutex around what the event is about.  After Go's
+sync.Cond.
+
+A waiter is on the list before it unlocks the mutex, so no signal that comes after that can miss it, not even
+one from another thread before the waiter has parked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from gopark.runtime import proc
+from gopark.runtime.g import Cancelled, Deadlock, Goroutine
+from gopark.sync.waiters import Waiters, block, foreign, ready, standin, until
+
+# waitval
+_SIGNALLED = 0
+_LINKED = 1  # on the list, still running: a signal need not wake it
+_PARKED = 2
+
+
+class Locker(Protocol):
+    """What a Cond needs of its mutex: Mutex, RWMutex, and RWMutex.rlocker() have it."""
+
+    @property
+    def locked(self) -> bool: ...
+    def lock(self) -> bool: ...
+    def unlock(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CondStatistics:
+    """A snapshot of Cond.statistics()."""
+
+    waiting: int  # parked in wait, threads included
+
+
+class Cond(Waiters):
+    """A condition variable.  *mutex* is what wait gives up while it waits: a Mutex, an RWMutex, or an
+    RWMutex.rlocker().
+
+    `with cond:` locks the mutex."""
+
+    def __init__(self, mutex: Locker) -> None:
+        if not (hasattr(mutex, "lock") and hasattr(mutex, "unlock") and hasattr(mutex, "locked")):
+            raise TypeError(f"Cond: mutex must be a gopark.sync.Mutex or RWMutex, not {mutex!r}")
+        Waiters.__init__(self)
+        self.mutex: Any = mutex
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Unlock the mutex and park until signalled; False if *timeout* seconds pass first.  Locked again on
+        return.
+
+        Call it with the mutex locked, in a loop that checks what is waited for (or use wait_for): between
+        signal and return others may have had the mutex.  If it raises (Cancelled), the mutex is locked again
+        all the same."""
+        when = until(timeout, "Cond.wait: timeout")
+        if not self.mutex.locked:
+            raise RuntimeError("Cond.wait: the mutex must be locked")
+        away = foreign()
+        gp = standin(0) if away else proc.getg()
+        gp.waitval = _LINKED
+        Waiters.parkcommit(self, gp, 0)
+        try:
+            self.mutex.unlock()
+        except BaseException:
+            if not self.parkcancel(gp, 0):
+                self.signal()
+            raise
+        woken = False
+        try:
+            if when < 0:
+                woken = not self.parkcancel(gp, 0)
+            elif away:
+                woken = self.block_thread(gp, when)
+            elif when == 0:
+                proc.gopark(self, 0, "sync.Cond.Wait")
+                woken = True
+            else:
+                woken = proc.gopark_until(self, 0, "sync.Cond.Wait", when)
+        finally:
+            self.relock()
+        return woken
+
+    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
+        """wait until predicate() is true, and return what it returned; after *timeout* seconds, whatever it
+        returns then."""
+        when = until(timeout, "Cond.wait_for: timeout")
+        result = predicate()
+        while not result:
+            left = None
+            if when != 0:
+                left = (when - proc.nanotime()) / 1e9
+                if when < 0 or left <= 0:
+                    break
+            self.wait(left)
+            result = predicate()
+        return result
+
+    def signal(self) -> None:
+        """Wake the one that has waited longest, if anyone waits.  The mutex need not be locked."""
+        gp = self.head
+        if gp is None:
+            return
+        after = gp.waitnext
+        self.head = after
+        if after is None:
+            self.tail = None
+        else:
+            after.waitprev = None
+        gp.waitnext = None
+        self.size -= 1
+        parked = gp.waitval == _PARKED
+        gp.waitval = _SIGNALLED
+        if parked or gp.id == 0:
+            ready(gp)
+
+    def broadcast(self) -> None:
+        """Wake all who wait.  The mutex need not be locked."""
+        n = self.size
+        while n > 0:
+            self.signal()
+            n -= 1
+
+    def block_thread(self, gp: Goroutine, when: int) -> bool:
+        try:
+            woken = block(gp, when)
+        except BaseException:
+            if not self.parkcancel(gp, 0):
+                self.signal()
+            raise
+        return woken or not self.parkcancel(gp, 0)
+
+    def relock(self) -> None:
+        # Whatever happens the caller must hold the mutex again: its `with` block will unlock it.  Only a
+        # Deadlock says that this can never be.
+        late: BaseException | None = None
+        while True:
+            try:
+                self.mutex.lock()
+                break
+            except Deadlock:
+                raise
+            except BaseException as e:
+                if late is None or isinstance(late, Cancelled):
+                    late = e
+        if late is not None:
+            raise late
+
+    def parkcommit(self, gp: Goroutine, mode: int) -> bool:
+        # It is on the list already; unless it was signalled meanwhile.
+        if gp.waitval == _SIGNALLED:
+            return False
+        gp.waitval = _PARKED
+        return True
+
+    def __enter__(self) -> "Cond":
+        self.mutex.lock()
+        return self
+
+    def __exit__(self, kind: Any, exc: Any, tb: Any) -> None:
+        self.mutex.unlock()
+
+    def statistics(self) -> CondStatistics:
+        """A snapshot."""
+        return CondStatistics(self.size)
+
+    def __repr__(self) -> str:
+        return f"<gopark.sync.Cond of {self.mutex!r}, {self.size} waiting>"
