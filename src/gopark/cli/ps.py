@@ -1,0 +1,66 @@
+"""list the goroutines of a running process
+
+One line for each: its id, its state, why it waits and for how long, where its code stands, and its name.
+"""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from gopark.cli import _attach
+
+_HEAD = ("ID", "STATE", "WAITS FOR", "SINCE", "WHERE", "NAME")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pid", type=_attach.pid, help="the process")
+
+
+def main(args: argparse.Namespace) -> int:
+    """0: printed; 1: it cannot be looked into; 3: it is stuck."""
+    try:
+        with _attach.Target(args.pid) as target:
+            rows = json.loads(target.ask("ps"))
+    except _attach.Stuck as e:
+        print(f"gopark ps: {e}: `gopark dump {args.pid}` can say more", file=sys.stderr)
+        return 3
+    except _attach.AttachError as e:
+        print(f"gopark ps: {e}", file=sys.stderr)
+        return 1
+    sys.stdout.write(table(rows))
+    return 0
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows under their heads, each column as wide as it must be."""
+    cells = [_HEAD, *map(_cells, rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(_HEAD))]
+    lines = ("  ".join(f"{text:{w}}" for text, w in zip(row, widths, strict=True)).rstrip() for row in cells)
+    return "\n".join(lines) + "\n"
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    where = ""
+    if row["frames"]:
+        # Where the program is, not how gopark waits for it.
+        own = (frame for frame in row["frames"] if not frame["function"].startswith("gopark."))
+        frame = next(own, row["frames"][0])
+        where = frame["function"]
+        if frame["line"]:
+            where += f" ({frame['file'].rpartition('/')[2]}:{frame['line']})"
+    waits = row["status"] == "waiting"
+    since = duration(row["waited"]) if waits else ""
+    return str(row["id"]), row["status"], row["reason"], since, where, row["name"]
+
+
+def duration(seconds: float) -> str:
+    """About how long: 0.5s, 12s, 3m10s, 2h05m."""
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02}m"
