@@ -1,0 +1,35 @@
+"""gopark: blocking reads and writes, one goroutine a connection."""
+
+import _serve
+
+import gopark
+from gopark import go, net
+
+
+def handle(conn: net.Conn) -> None:
+    with conn:
+        try:
+            while data := conn.read(_serve.READ_SIZE):
+                conn.write(data)
+        except ConnectionError:
+            pass  # the client went away
+
+
+def yielding() -> None:
+    while True:
+        gopark.gosched()
+
+
+def main() -> None:
+    options = _serve.start()
+    with net.listen("tcp", f"{_serve.HOST}:{options.port}") as listener:
+        _serve.announce(listener.addr[1])
+        for _ in range(options.yielding):
+            go(yielding)
+        for _ in range(options.spinning):
+            go(_serve.spin)
+        for conn in listener:
+            go(handle, conn)
+
+
+gopark.run(main)

@@ -1,0 +1,104 @@
+"""The micro-benchmarks for operating system threads with the standard library's threading and queue."""
+
+import socket
+import threading
+import time
+from itertools import repeat
+from queue import Queue
+
+from _micro import BATCH, CHUNK, Result, cpu, main, overshoot
+
+FEW = 1_000  # where a switch between threads makes an operation slow
+
+
+def nothing() -> None:
+    pass
+
+
+def go_join(seconds: float) -> Result:
+    def chunk() -> None:
+        threads = [threading.Thread(target=nothing) for _ in range(BATCH)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    return cpu(chunk, BATCH, seconds)
+
+
+def channel_unbuffered(seconds: float) -> Result:
+    # There is no rendezvous in the standard library; a queue of one is the nearest.
+    ping: Queue[None] = Queue(1)
+    pong: Queue[None] = Queue(1)
+
+    def echo() -> None:
+        while True:
+            pong.put(ping.get())
+
+    def chunk() -> None:
+        for _ in repeat(None, FEW):
+            ping.put(None)
+            pong.get()
+
+    threading.Thread(target=echo, daemon=True).start()
+    return cpu(chunk, FEW, seconds)
+
+
+def channel_buffered(seconds: float) -> Result:
+    queue: Queue[None] = Queue(16)
+
+    def chunk() -> None:
+        for _ in repeat(None, CHUNK):
+            queue.put(None)
+            queue.get()
+
+    return cpu(chunk, CHUNK, seconds)
+
+
+def wake(seconds: float) -> Result:
+    mine, other = threading.Semaphore(0), threading.Semaphore(0)
+
+    def answer() -> None:
+        while True:
+            other.acquire()
+            mine.release()
+
+    def chunk() -> None:
+        for _ in repeat(None, FEW // 2):
+            other.release()
+            mine.acquire()
+
+    threading.Thread(target=answer, daemon=True).start()
+    return cpu(chunk, FEW, seconds)
+
+
+def lock(seconds: float) -> Result:
+    mutex = threading.Lock()
+
+    def chunk() -> None:
+        for _ in repeat(None, CHUNK):
+            mutex.acquire()
+            mutex.release()
+
+    return cpu(chunk, CHUNK, seconds)
+
+
+def set_deadline(seconds: float) -> Result:
+    timeouts = [30 + i * 1e-3 for i in range(CHUNK)]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        with socket.create_connection(listener.getsockname()) as conn:
+
+            def chunk() -> None:
+                for timeout in timeouts:
+                    conn.settimeout(timeout)
+
+            return cpu(chunk, CHUNK, seconds)
+
+
+def sleep_overshoot(seconds: float) -> Result:
+    return overshoot(time.sleep, seconds)
+
+
+CASES = (go_join, channel_unbuffered, channel_buffered, wake, lock, set_deadline, sleep_overshoot)
+
+main({case.__name__: case for case in CASES})
