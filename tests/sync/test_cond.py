@@ -1,0 +1,120 @@
+"""Cond: signals reach who waits, in order, with the mutex held again."""
+
+import pytest
+
+import gopark
+from gopark.sync import Cond, Mutex, RWMutex
+
+
+def start_waiters(cond: Cond, n: int, eventually, woken: list[int]) -> list[gopark.Goroutine]:
+    def waiter(i: int) -> None:
+        with cond:
+            assert cond.wait() is True
+            assert cond.mutex.locked
+            woken.append(i)
+
+    out = []
+    for i in range(n):
+        out.append(gopark.go(waiter, i))
+        eventually(lambda i=i: cond.statistics().waiting == i + 1)
+    return out
+
+
+def test_signal_wakes_the_one_that_waited_longest(eventually) -> None:
+    def main() -> None:
+        cond = Cond(Mutex())
+        woken: list[int] = []
+        waiters = start_waiters(cond, 3, eventually, woken)
+        assert waiters[0].waitreason == "sync.Cond.Wait"
+        for i in range(3):
+            assert woken == list(range(i))
+            cond.signal()
+            assert waiters[i].join(10)
+        assert woken == [0, 1, 2]
+        cond.signal()  # nobody waits: nothing happens
+
+    gopark.run(main)
+
+
+def test_broadcast_wakes_all(eventually) -> None:
+    def main() -> None:
+        cond = Cond(Mutex())
+        woken: list[int] = []
+        waiters = start_waiters(cond, 4, eventually, woken)
+        cond.broadcast()
+        assert all(g.join(10) for g in waiters)
+        assert sorted(woken) == [0, 1, 2, 3]
+
+    gopark.run(main)
+
+
+def test_signal_while_the_mutex_is_held_wakes_after_unlock(eventually) -> None:
+    def main() -> None:
+        cond = Cond(Mutex())
+        woken: list[int] = []
+        (waiter,) = start_waiters(cond, 1, eventually, woken)
+        with cond:
+            cond.signal()
+            gopark.sleep(0.001)
+            assert woken == []
+        assert waiter.join(10) and woken == [0]
+
+    gopark.run(main)
+
+
+def test_wait_times_out_with_the_mutex_held_again() -> None:
+    def main() -> None:
+        mutex = Mutex()
+        cond = Cond(mutex)
+        with mutex:
+            for timeout in (-1, 0, 0.001):
+                assert cond.wait(timeout) is False
+                assert mutex.locked
+        assert cond.statistics().waiting == 0
+
+    gopark.run(main)
+
+
+def test_wait_for_returns_when_the_predicate_is_true_or_the_time_is_up(eventually) -> None:
+    def main() -> None:
+        cond = Cond(Mutex())
+        items: list[int] = []
+
+        def consumer() -> int:
+            with cond:
+                assert cond.wait_for(lambda: len(items) >= 2, timeout=10)
+                return len(items)
+
+        g = gopark.go(consumer)
+        for i in range(2):
+            eventually(lambda: cond.statistics().waiting == 1)
+            with cond:
+                items.append(i)
+                cond.signal()
+        assert g.result(10) == 2
+        with cond:
+            assert cond.wait_for(lambda: False, timeout=0.002) is False
+            assert cond.wait_for(lambda: "now", timeout=0) == "now"
+
+    gopark.run(main)
+
+
+def test_wait_without_the_mutex_is_an_error() -> None:
+    cond = Cond(Mutex())
+    with pytest.raises(RuntimeError, match="must be locked"):
+        cond.wait()
+    with pytest.raises(TypeError, match="must be a gopark"):
+        Cond(None)
+
+
+def test_works_with_either_side_of_an_rwmutex(eventually) -> None:
+    def main() -> None:
+        rw = RWMutex()
+        for locker in (rw, rw.rlocker()):
+            cond = Cond(locker)
+            waiters = start_waiters(cond, 2, eventually, [])
+            cond.broadcast()
+            assert all(g.join(10) for g in waiters)
+        assert rw.try_lock()
+
+    gopark.run(main)
