@@ -37,8 +37,9 @@ gopark.run(main)
 
 
 @pytest.fixture(scope="module")
-def calls(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The system calls of the server, in order, from when it listens to its end."""
+def traced(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[str]]:
+    """The system calls of the server's thread, in order, from when it listens to its end; those of its other
+    threads."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
     log = tmp_path_factory.mktemp("strace") / "log"
@@ -70,7 +71,17 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     texts = [path.read_text() for path in log.parent.glob("log.*")]
     main = next(text for text in texts if "listen(" in text)
     others = [line for text in texts if text is not main for line in text.splitlines()]
-    return main[main.index("listen(") :].splitlines() + others
+    return main[main.index("listen(") :].splitlines(), others
+
+
+@pytest.fixture
+def calls(traced: tuple[list[str], list[str]]) -> list[str]:
+    return traced[0]
+
+
+@pytest.fixture
+def others(traced: tuple[list[str], list[str]]) -> list[str]:
+    return traced[1]
 
 
 def count(calls: list[str], pattern: str) -> int:
@@ -97,10 +108,12 @@ def test_one_read_and_one_write_a_message(calls: list[str]) -> None:
     )
 
 
-def test_at_most_one_poll_a_message_and_no_futex_storm(calls: list[str]) -> None:
+def test_at_most_one_poll_a_message_and_no_futex_storm(calls: list[str], others: list[str]) -> None:
     messages = CONNECTIONS * MESSAGES
     assert count(calls, r"^epoll_p?wait") <= messages * 1.1 + 50
-    assert count(calls, r"^futex\(") < messages / 5
-    assert len(calls) < messages * 3 * 1.15 + 1000, collections.Counter(
-        re.sub(r"^(\w+).*", r"\1", line) for line in calls
-    )
+    # What sysmon costs goes with time, not with messages (the interpreted one waits for a lock, then for the GIL): on a busy
+    # machine the same messages see more of it.
+    wakes = count(others, r"^futex\(.*ETIMEDOUT") + count(others, r"^clock_nanosleep\(")
+    kinds = collections.Counter(re.sub(r"^(\w+).*", r"\1", line) for line in calls)
+    assert count(calls, r"^futex\(") < messages / 5 + 4 * wakes, kinds
+    assert len(calls) < messages * 3 * 1.15 + 1000 + 8 * wakes, kinds

@@ -42,6 +42,9 @@ class Server:
         try:
             self.sock = self.listen()
             try:
+                # Here, not in the thread: a listing takes a descriptor for a moment, and the program's own numbers should not
+                # depend on when another thread runs.
+                remove_stale(self.dirfd, self.pid)
                 self.open_trace()
                 _thread.start_new_thread(self.serve, ())
             except BaseException:
@@ -102,10 +105,6 @@ class Server:
 
     def serve(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            remove_stale(self.dirfd, self.pid)
-        except Exception:
-            pass
         # poll, then accept: an accept that blocks has a descriptor number reserved, and a program's dup2 to that very number
         # would fail with EBUSY.
         ready = select.poll()
@@ -159,7 +158,11 @@ def _unlink(dirfd: int, name: str) -> None:
 
 def remove_stale(dirfd: int, mine: int) -> None:
     """Remove the files of processes that are no more."""
-    for name in os.listdir(dirfd):
+    try:
+        names = os.listdir(dirfd)
+    except OSError:
+        return
+    for name in names:
         match = re.fullmatch(r"(\d+)\.(sock|trace)", name)
         if match is None or int(match[1]) == mine:
             continue
