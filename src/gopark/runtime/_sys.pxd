@@ -44,7 +44,11 @@ cpdef object new_greenlet(object run, object parent)
 cpdef object getcurrent()
 cpdef int switch(object g) except -1
 cpdef object copy_context()
-cpdef object call_in_context(object ctx, object fn, tuple args, dict kwargs)
+
+cdef class Raised:
+    cdef readonly object exc
+
+cpdef object outcome(object ctx, object fn, tuple args, dict kwargs)
 cpdef object caller_code()
 cpdef int caller_lasti() except -2
 cpdef int check_signals() except -1

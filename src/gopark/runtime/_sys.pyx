@@ -46,6 +46,20 @@ cdef extern from *:
         clock_gettime(c, &ts);
         return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
     }
+    static PyObject *gopark_take_exception(void) {
+    #if PY_VERSION_HEX >= 0x030c0000
+        return PyErr_GetRaisedException();
+    #else
+        PyObject *type, *exc, *tb;
+        PyErr_Fetch(&type, &exc, &tb);
+        PyErr_NormalizeException(&type, &exc, &tb);
+        if (tb != NULL)
+            PyException_SetTraceback(exc, tb);
+        Py_XDECREF(tb);
+        Py_XDECREF(type);
+        return exc;
+    #endif
+    }
     static PyObject *gopark_frame_code(PyFrameObject *frame) {
         return (PyObject *)PyFrame_GetCode(frame);
     }
@@ -79,6 +93,25 @@ cdef extern from *:
     }
     static ssize_t gopark_send(int fd, const void *buf, size_t n) {
         return syscall(SYS_sendto, fd, buf, n, MSG_NOSIGNAL, NULL, 0);
+    }
+    /* fn(*args, **kwargs) in ctx: what it returned, or, with *raised set, what it raised.  In C, and without an exception on
+       its way when it returns, because a goroutine's function runs on top of this frame and of its caller's: every parked
+       goroutine keeps a copy of both. */
+    static PyObject *gopark_outcome(PyObject *ctx, PyObject *fn, PyObject *args, PyObject *kwargs, int *raised) {
+        PyObject *value = NULL, *exc = NULL;
+        if (PyContext_Enter(ctx) == 0) {
+            value = PyObject_Call(fn, args, kwargs);
+            if (value == NULL)
+                exc = gopark_take_exception();
+            if (PyContext_Exit(ctx) != 0) {
+                Py_CLEAR(value);
+                Py_CLEAR(exc);
+            }
+        }
+        *raised = value == NULL;
+        if (value == NULL && exc == NULL)
+            exc = gopark_take_exception();
+        return value != NULL ? value : exc;
     }
     static int64_t gopark_coarseres(void) {
         struct timespec ts;
@@ -142,12 +175,10 @@ cdef extern from "_sysmon.h" nogil:
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() nogil
     object PyContext_CopyCurrent()
-    int PyContext_Enter(object ctx) except -1
-    int PyContext_Exit(object ctx) except -1
     int PyErr_CheckSignals() except -1
     int PyObject_GC_IsTracked(object obj)
     void PyObject_GC_UnTrack(void *obj)
-    object PyObject_Call(object fn, object args, PyObject *kwargs)
+    object gopark_outcome(object ctx, object fn, object args, PyObject *kwargs, int *raised)
     ctypedef struct PyFrameObject:
         pass
     PyFrameObject *PyEval_GetFrame()
@@ -509,13 +540,22 @@ cpdef object copy_context():
     return PyContext_CopyCurrent()
 
 
-cpdef object call_in_context(object ctx, object fn, tuple args, dict kwargs):
-    """fn(*args, **kwargs) with *ctx* as the current context."""
-    PyContext_Enter(ctx)
-    try:
-        return PyObject_Call(fn, args, <PyObject *>kwargs if kwargs else NULL)
-    finally:
-        PyContext_Exit(ctx)
+@cython.final
+cdef class Raised:
+    """What a function raised."""
+
+
+cdef object make_raised(object exc):
+    cdef Raised r = Raised()
+    r.exc = exc
+    return r
+
+
+cpdef object outcome(object ctx, object fn, tuple args, dict kwargs):
+    """fn(*args, **kwargs) with *ctx* as the current context: what it returned, or a Raised of what it raised."""
+    cdef int raised = 0
+    cdef object r = gopark_outcome(ctx, fn, args, <PyObject *>kwargs if kwargs is not None else NULL, &raised)
+    return make_raised(r) if raised else r
 
 
 def untrack(obj) -> None:

@@ -293,11 +293,21 @@ def switch(g: Any) -> int:
     return 0
 
 
-def call_in_context(
+class Raised:
+    """What a function raised."""
+
+    def __init__(self, exc: BaseException) -> None:
+        self.exc = exc
+
+
+def outcome(
     ctx: contextvars.Context, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: "dict[str, Any] | None"
 ) -> Any:
-    """fn(*args, **kwargs) with *ctx* as the current context."""
-    return ctx.run(fn, *args, **kwargs) if kwargs else ctx.run(fn, *args)
+    """fn(*args, **kwargs) with *ctx* as the current context: what it returned, or a Raised of what it raised."""
+    try:
+        return ctx.run(fn, *args, **kwargs) if kwargs else ctx.run(fn, *args)
+    except BaseException as e:
+        return Raised(e)
 
 
 def untrack(obj: object) -> None:

@@ -91,11 +91,7 @@ def gopark(lock: ParkLock, mode: int, reason: str) -> None:
     p = _p
     gp = p.curg
     if gp is None or _sys.thread_ident() != p.thread:
-        try:
-            gp = enter(reason)
-        except BaseException:
-            lock.parkrefuse(mode)
-            raise
+        gp = enter_to_park(lock, mode, reason)
     gp.status = _WAITING
     gp.waitreason = reason
     gp.waitsince = p.coarse
@@ -115,7 +111,24 @@ def gopark(lock: ParkLock, mode: int, reason: str) -> None:
     gp.status = _RUNNING
     gp.parklock = None
     if gp.wake == _CANCELLED:
-        raise gp.take_pending()
+        raise cancelled(gp)
+
+
+def enter_to_park(lock: ParkLock, mode: int, reason: str) -> Goroutine:
+    """enter, for a park that has been prepared."""
+    try:
+        return enter(reason)
+    except BaseException:
+        lock.parkrefuse(mode)
+        raise
+
+
+def cancelled(gp: Goroutine) -> BaseException:
+    """What to raise in *gp*, whose park was ended by a cancellation; a timed park's timer is stopped."""
+    t = gp.timer
+    if t is not None and t.when != 0:
+        _p.timers.stop(t)
+    return gp.take_pending()
 
 
 def gopark_until(lock: ParkLock, mode: int, reason: str, when: int) -> bool:
@@ -126,11 +139,9 @@ def gopark_until(lock: ParkLock, mode: int, reason: str, when: int) -> bool:
         t = Timer(park_timeout, gp)
         gp.timer = t
     _p.timers.modify(t, when, gp.parkseq + 1)
-    try:
-        gopark(lock, mode, reason)
-    finally:
-        if t.when != 0:
-            _p.timers.stop(t)
+    gopark(lock, mode, reason)
+    if t.when != 0:
+        _p.timers.stop(t)
     return gp.wake != _TIMEDOUT
 
 
@@ -268,7 +279,16 @@ def goroutine_main() -> None:
         gp = p.curg
         if gp is None or p.closing:
             return
-        execute(gp)
+        gp.status = _RUNNING
+        if gp.pending is not None and gp.shield == 0:
+            gp.exc = gp.take_pending()  # cancelled before it ever ran
+        else:
+            out = _sys.outcome(gp.ctx, gp.fn, gp.args, gp.kwargs)  # type: ignore[arg-type]
+            if type(out) is not _sys.Raised:
+                gp.value = out
+            elif not isinstance(out.exc, Goexit):
+                gp.exc = out.exc
+            out = None
         if gp.forked:
             g.rare().child_ended(gp)
         goexit0(gp)
@@ -285,19 +305,6 @@ def goroutine_main() -> None:
             p.gfree.append(stack)
             stack = None
             p.gogo()
-
-
-def execute(gp: Goroutine) -> None:
-    """Run the goroutine's function, in its context; keep what it returned or raised."""
-    gp.status = _RUNNING
-    try:
-        if gp.pending is not None and gp.shield == 0:
-            raise gp.take_pending()  # cancelled before it ever ran
-        gp.value = _sys.call_in_context(gp.ctx, gp.fn, gp.args, gp.kwargs)  # type: ignore[arg-type]
-    except Goexit:
-        pass
-    except BaseException as e:
-        gp.exc = e
 
 
 def goexit0(gp: Goroutine) -> None:
