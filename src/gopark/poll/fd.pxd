@@ -40,8 +40,9 @@ cdef class FD:
     cpdef object wait(self, int mode, str op)
     cpdef object close(self)
     cdef object destroy(self)
-    @cython.locals(got=Py_ssize_t, code=int)
     cpdef object read(self, Py_ssize_t n)
+    @cython.locals(got=Py_ssize_t)
+    cdef object try_read(self, Py_ssize_t n, int code)
     cdef object prepare_read(self)
     @cython.locals(r=Py_ssize_t, size=Py_ssize_t)
     cpdef Py_ssize_t read_into(self, object buf) except -1

@@ -193,29 +193,36 @@ class FD:
         if self.pd is None or not self.fdmu.rwlock(True):
             raise self.closed_error("read")
         try:
-            if n == 0:
-                return b""
-            if n > _MAX_RW:
-                n = _MAX_RW
-            # As prepare_read and wait, written out: a parked goroutine's stack is copied, so each call less on it counts.
-            if self.drained and not self.pd.readable_pending():
-                code = netpoll.poll_wait(self.pd, _R)
-            else:
-                code = netpoll.poll_reset(self.pd, _R)
-            while code == 0:
-                r = _sys.recv(self.sysfd, n) if self.is_socket else _sys.read(self.sysfd, n)
-                if isinstance(r, bytes):
-                    got = len(r)
-                    self.drained = self.trusting and 0 < got < n
-                    return r
-                if r == _EAGAIN:
-                    code = netpoll.poll_wait(self.pd, _R)
-                elif r != _EINTR:
-                    raise self.system_error("read", r)
-            raise self.poll_error("read", code)
+            # As prepare_read and wait, written out, with all that does not park in a function of its own: a parked
+            # goroutine's stack is copied, so each call less and each variable less on it counts.
+            r = None
+            if not (self.drained and n and not self.pd.readable_pending()):
+                r = self.try_read(n, netpoll.poll_reset(self.pd, _R) if n else 0)
+            while r is None:
+                r = self.try_read(n, netpoll.poll_wait(self.pd, _R))
+            return r
         finally:
             if self.fdmu.rwunlock(True):
                 self.destroy()
+
+    def try_read(self, n: int, code: int) -> bytes | None:
+        """read without parking, after a wait or reset that gave *code*; None if there is nothing yet."""
+        if code != 0:
+            raise self.poll_error("read", code)
+        if n == 0:
+            return b""
+        if n > _MAX_RW:
+            n = _MAX_RW
+        while True:
+            r = _sys.recv(self.sysfd, n) if self.is_socket else _sys.read(self.sysfd, n)
+            if isinstance(r, bytes):
+                got = len(r)
+                self.drained = self.trusting and 0 < got < n
+                return r
+            if r == _EAGAIN:
+                return None
+            if r != _EINTR:
+                raise self.system_error("read", r)
 
     def prepare_read(self) -> None:
         if self.drained and not self.pd.readable_pending():

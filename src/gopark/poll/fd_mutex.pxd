@@ -1,12 +1,12 @@
 cimport cython
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t
 from gopark.runtime.sema cimport WaitQ
 
-cdef uint64_t _CLOSED
-cdef uint64_t _RLOCK
-cdef uint64_t _WLOCK
-cdef uint64_t _REF
-cdef uint64_t _REFMASK
+cdef uint32_t _CLOSED
+cdef uint32_t _RLOCK
+cdef uint32_t _WLOCK
+cdef uint32_t _REF
+cdef uint32_t _REFMASK
 
 cdef class LockQ(WaitQ):
     cdef int fd
@@ -14,16 +14,16 @@ cdef class LockQ(WaitQ):
 
 cdef class FDMutex:
     cdef readonly int fd
-    cdef public uint64_t state
+    cdef public uint32_t state
     cdef readonly WaitQ rsema
     cdef readonly WaitQ wsema
     cpdef bint incref(self) except -1
     cpdef bint incref_and_close(self) except -1
     cpdef bint decref(self) except -1
-    @cython.locals(bit=uint64_t)
+    @cython.locals(bit=uint32_t)
     cpdef bint rwlock(self, bint read) except -1
     @cython.locals(q=WaitQ)
     cdef WaitQ queue(self, bint read)
-    @cython.locals(bit=uint64_t, q=WaitQ)
+    @cython.locals(bit=uint32_t, q=WaitQ)
     cpdef bint rwunlock(self, bint read) except -1
     cpdef object after_fork(self)

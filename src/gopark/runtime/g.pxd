@@ -17,11 +17,12 @@ cdef class ParkLock:
 cdef class Goroutine:
     cdef object __weakref__
     cdef readonly uint64_t id
-    cdef readonly int status
-    cdef public int wake
-    cdef public int parkmode
+    cdef readonly signed char status
+    cdef public signed char wake
+    cdef public signed char parkmode
     cdef public int shield
     cdef public int nopreempt
+    cdef readonly int creator_lasti
     cdef public bint collected
     cdef public bint forked
     cdef Goroutine schedlink
@@ -45,7 +46,6 @@ cdef class Goroutine:
     cdef public list watchers
     cdef public uint64_t parent_id
     cdef readonly object creator
-    cdef readonly int creator_lasti
     cdef public object label
     cpdef object take_pending(self)
 

@@ -28,5 +28,7 @@ cpdef object netpollgoready(Goroutine gp)
 @cython.locals(gp=Goroutine)
 cpdef object netpollready(GList torun, PollDesc pd, int mode)
 cpdef bint netpollblock(PollDesc pd, int mode, bint waitio=*) except -1
+cdef bint block_begin(PollDesc pd, int mode, bint waitio) except -1
+cdef bint block_end(PollDesc pd, int mode) except -1
 cpdef Goroutine netpollunblock(PollDesc pd, int mode, bint ioready)
 cpdef object netpolldeadlineimpl(PollDesc pd, uint64_t seq, bint read, bint write)

@@ -233,26 +233,36 @@ def netpollblock(pd: PollDesc, mode: int, waitio: bool = False) -> bool:
     """Park until the semaphore is signalled: True if I/O is ready, False for a deadline or a close.
 
     *waitio*: park without looking at the errors.  FatalError if another goroutine waits on this side already."""
+    if block_begin(pd, mode, waitio):
+        proc.gopark(pd, mode, "IO wait")
+    return block_end(pd, mode)
+
+
+def block_begin(pd: PollDesc, mode: int, waitio: bool) -> bool:
+    """The semaphore to PD_WAIT: True if netpollblock is to park.
+
+    Apart from it, as block_end is, because every parked goroutine's stack has a copy of netpollblock's frame."""
     if mode == _R:
         s = pd.rg
         if s is _READY:
-            pd.rg = None
-            return True
+            return False
         if s is not None:
             raise g.FatalError("runtime: double wait: another goroutine is already waiting to read")
         pd.rg = _WAIT
     else:
         s = pd.wg
         if s is _READY:
-            pd.wg = None
-            return True
+            return False
         if s is not None:
             raise g.FatalError("runtime: double wait: another goroutine is already waiting to write")
         pd.wg = _WAIT
     # Close and deadline publish their error before they unblock.  If they unblocked before PD_WAIT was set, their wake
     # found nobody: this second look is what keeps it from being lost.
-    if waitio or netpollcheckerr(pd, mode) == 0:
-        proc.gopark(pd, mode, "IO wait")
+    return waitio or netpollcheckerr(pd, mode) == 0
+
+
+def block_end(pd: PollDesc, mode: int) -> bool:
+    """The semaphore back to nil: True if it was signalled."""
     if mode == _R:
         s = pd.rg
         pd.rg = None

@@ -307,8 +307,10 @@ class P:
 
     # -- switching -----------------------------------------------------------------------------------------------------
 
-    def gogo(self) -> None:
-        """Switch to curg's stack; to g0 if there is no curg, or if it needs a new stack.  Returns when resumed."""
+    def gogo(self) -> Any:
+        """Where to switch to: curg's stack; g0 if there is no curg, or if it needs a new stack.
+
+        The caller switches, so that this frame is not on every parked goroutine's stack."""
         gp = self.curg
         stack = self.g0
         if gp is not None:
@@ -320,4 +322,4 @@ class P:
                 stack = gp.stack
             gp = None
         self.switches += 1
-        _sys.switch(stack)
+        return stack

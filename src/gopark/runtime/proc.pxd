@@ -24,18 +24,25 @@ cdef class SleepLock(ParkLock):
     pass
 
 
+cdef object sleep_ns(int64_t ns)
 cpdef int64_t nanotime() noexcept
 cpdef P getp()
 cpdef TimerHeap gettimers()
 @cython.locals(gp=Goroutine)
 cpdef Goroutine getg()
-@cython.locals(p=P, gp=Goroutine)
 cpdef object gopark(ParkLock lock, int mode, str reason)
+@cython.locals(p=P, gp=Goroutine)
+cdef bint park_commit(ParkLock lock, int mode, str reason) except -1
+@cython.locals(gp=Goroutine)
+cdef object park_end()
 cdef Goroutine enter_to_park(ParkLock lock, int mode, str reason)
 @cython.locals(t=Timer)
 cdef object cancelled(Goroutine gp)
-@cython.locals(gp=Goroutine, t=Timer)
 cpdef bint gopark_until(ParkLock lock, int mode, str reason, int64_t when) except -1
+@cython.locals(gp=Goroutine)
+cdef object arm_park(int64_t when)
+@cython.locals(gp=Goroutine)
+cdef bint park_in_time() except -1
 cpdef object park_timeout(Goroutine gp, uint64_t seq)
 cpdef object interrupt(Goroutine gp, object exc)
 @cython.locals(p=P)
@@ -44,15 +51,15 @@ cpdef object goready(Goroutine gp)
 cpdef object gosched()
 @cython.locals(p=P, gp=Goroutine)
 cdef object yield_to(GList queue)
-@cython.locals(ns=int64_t)
-cpdef object sleep(object seconds)
 @cython.locals(now=int64_t)
 cpdef int64_t deadline_after(int64_t ns) except -1
 cpdef int64_t seconds_to_ns(object seconds, str what) except? -1
 @cython.locals(p=P, gp=Goroutine, here=bint)
 cpdef Goroutine newproc(object fn, tuple args, dict kwargs)
 @cython.locals(p=P, gp=Goroutine)
-cpdef object goroutine_main()
+cdef bint begin_goroutine() except -1
+@cython.locals(p=P, gp=Goroutine)
+cdef object end_goroutine()
 @cython.locals(p=P)
 cdef object goexit0(Goroutine gp)
 @cython.locals(p=P)

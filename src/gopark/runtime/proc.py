@@ -88,6 +88,15 @@ def gopark(lock: ParkLock, mode: int, reason: str) -> None:
 
     The order is Go's: the goroutine is waiting first, then the commit hook decides; if it refuses, a wake came meanwhile
     and the goroutine goes on at once.  Raises Cancelled (or what interrupt was given) if that is what ended the park."""
+    if not park_commit(lock, mode, reason):
+        _sys.switch(_p.gogo())
+    park_end()
+
+
+def park_commit(lock: ParkLock, mode: int, reason: str) -> bool:
+    """The park up to its switch; True if there is none to do: the goroutine goes on itself.
+
+    Apart from gopark, and park_end too, because every parked goroutine's stack has a copy of gopark's frame."""
     p = _p
     gp = p.curg
     if gp is None or _sys.thread_ident() != p.thread:
@@ -100,14 +109,20 @@ def gopark(lock: ParkLock, mode: int, reason: str) -> None:
     gp.parkseq += 1
     gp.wake = _WOKEN
     p.parks += 1
-    if lock.parkcommit(gp, mode):
-        if gp.pending is not None and gp.shield == 0 and lock.parkcancel(gp, mode):
-            gp.wake = _CANCELLED  # cancelled while it ran: this is its next park
-        else:
-            p.curg = None
-            p.curg = p.findrunnable()
-            if p.curg is not gp:
-                p.gogo()
+    if not lock.parkcommit(gp, mode):
+        return True
+    if gp.pending is not None and gp.shield == 0 and lock.parkcancel(gp, mode):
+        gp.wake = _CANCELLED  # cancelled while it ran: this is its next park
+        return True
+    p.curg = None
+    p.curg = p.findrunnable()
+    return p.curg is gp
+
+
+def park_end() -> None:
+    """The goroutine that was parked runs again."""
+    gp = _p.curg
+    assert gp is not None
     gp.status = _RUNNING
     gp.parklock = None
     if gp.wake == _CANCELLED:
@@ -133,15 +148,25 @@ def cancelled(gp: Goroutine) -> BaseException:
 
 def gopark_until(lock: ParkLock, mode: int, reason: str, when: int) -> bool:
     """gopark, but at most until *when* (ns of the monotonic clock).  False: the time was up."""
-    gp = getg()
-    t = gp.timer
-    if t is None:
-        t = Timer(park_timeout, gp)
-        gp.timer = t
-    _p.timers.modify(t, when, gp.parkseq + 1)
+    arm_park(when)
     gopark(lock, mode, reason)
-    if t.when != 0:
-        _p.timers.stop(t)
+    return park_in_time()
+
+
+def arm_park(when: int) -> None:
+    """The running goroutine's next park ends at *when*."""
+    gp = getg()
+    if gp.timer is None:
+        gp.timer = Timer(park_timeout, gp)
+    _p.timers.modify(gp.timer, when, gp.parkseq + 1)
+
+
+def park_in_time() -> bool:
+    """The running goroutine's timed park has ended: False if its time was up."""
+    gp = _p.curg
+    assert gp is not None and gp.timer is not None
+    if gp.timer.when != 0:
+        _p.timers.stop(gp.timer)
     return gp.wake != _TIMEDOUT
 
 
@@ -200,15 +225,18 @@ def yield_to(queue: GList) -> None:
     p.curg = None
     p.curg = p.findrunnable()
     if p.curg is not gp:
-        p.gogo()
+        _sys.switch(p.gogo())
     gp.status = _RUNNING
 
 
-def sleep(seconds: float) -> None:
+def sleep(seconds: float, /) -> None:
     """Park for *seconds* (not blocking the thread).  0 or less: gosched.
 
     Accurate to tens of microseconds where the kernel has epoll_pwait2 (Linux 5.11)."""
-    ns = seconds_to_ns(seconds, "sleep: seconds")
+    sleep_ns(seconds_to_ns(seconds, "sleep: seconds"))
+
+
+def sleep_ns(ns: int) -> None:
     if ns <= 0:
         gosched()
     else:
@@ -245,7 +273,7 @@ def go(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Goroutine:
     gopark.excepthook."""
     if not callable(fn):
         raise TypeError(f"gopark.go: fn must be callable, not {fn!r}")
-    return newproc(fn, args, kwargs)
+    return newproc(fn, args, kwargs or None)
 
 
 def newproc(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Goroutine:
@@ -273,38 +301,60 @@ def newproc(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 def goroutine_main() -> None:
-    """A stack: runs goroutine after goroutine.  When one ends and the next is new, it runs here, without a switch."""
+    """A stack: runs goroutine after goroutine.  When one ends and the next is new, it runs here, without a switch.
+
+    Every parked goroutine's stack has a copy of this frame: what can be done in functions that return is done there.
+    The outcome is not handed from one to the other, but left in the goroutine, because an idle stack must not keep it."""
+    while begin_goroutine():
+        _p.curg.value = _sys.outcome(_p.curg.ctx, _p.curg.fn, _p.curg.args, _p.curg.kwargs)  # type: ignore[union-attr,arg-type]
+        end_goroutine()
+
+
+def begin_goroutine() -> bool:
+    """Is there a goroutine for this stack to run?  False: the stack ends, and control goes to its parent, g0."""
     p = _p
-    while True:
-        gp = p.curg
-        if gp is None or p.closing:
-            return
-        gp.status = _RUNNING
-        if gp.pending is not None and gp.shield == 0:
-            gp.exc = gp.take_pending()  # cancelled before it ever ran
-        else:
-            out = _sys.outcome(gp.ctx, gp.fn, gp.args, gp.kwargs)  # type: ignore[arg-type]
-            if type(out) is not _sys.Raised:
-                gp.value = out
-            elif not isinstance(out.exc, Goexit):
-                gp.exc = out.exc
-            out = None
-        if gp.forked:
-            g.rare().child_ended(gp)
-        goexit0(gp)
-        stack = gp.stack
-        gp.stack = None
-        gp = None  # nothing may keep it: its end is when an exception that nobody collected is reported
-        p.curg = p.findrunnable()
-        if p.curg is not None and p.curg.stack is None:
-            p.curg.stack = stack
-        elif len(p.gfree) >= _GFREE_MAX:
-            p.handoff = p.curg is not None
-            return  # the stack ends, and control goes to its parent: g0
-        else:
-            p.gfree.append(stack)
-            stack = None
-            p.gogo()
+    gp = p.curg
+    if gp is None or p.closing or p.handoff:
+        return False
+    gp.status = _RUNNING
+    if gp.pending is not None and gp.shield == 0:  # cancelled before it ever ran
+        gp.fn = raise_pending
+        gp.args = (gp,)
+        gp.kwargs = None
+    return True
+
+
+def raise_pending(gp: Goroutine) -> NoReturn:
+    """Runs in the place of a function that was cancelled before it began."""
+    raise gp.take_pending()
+
+
+def end_goroutine() -> None:
+    """The running goroutine's function has returned, or raised: end it, and find the stack something else to do."""
+    p = _p
+    gp = p.curg
+    assert gp is not None
+    if type(gp.value) is _sys.Raised:
+        exc: Any = gp.value.exc
+        gp.value = None
+        if not isinstance(exc, Goexit):
+            gp.exc = exc
+        exc = None
+    if gp.forked:
+        g.rare().child_ended(gp)
+    goexit0(gp)
+    stack = gp.stack
+    gp.stack = None
+    gp = None  # nothing may keep it: its end is when an exception that nobody collected is reported
+    p.curg = p.findrunnable()
+    if p.curg is not None and p.curg.stack is None:
+        p.curg.stack = stack
+    elif len(p.gfree) >= _GFREE_MAX:
+        p.handoff = p.curg is not None
+    else:
+        p.gfree.append(stack)
+        stack = None
+        _sys.switch(p.gogo())
 
 
 def goexit0(gp: Goroutine) -> None:
