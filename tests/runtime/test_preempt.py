@@ -139,7 +139,7 @@ WORK = (sorting, jsons, regex, decimals, dicts, generators, exceptions)
 def test_right_results_across_thousands_of_preemptions(short_slice: None) -> None:
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
-    enough = 10_000 if IS_COMPILED else 500
+    enough = 20_000 if IS_COMPILED else 500
     before = gopark.statistics().preemptions
     deadline = time.monotonic() + 25
 

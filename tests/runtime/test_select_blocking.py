@@ -98,7 +98,7 @@ def test_nil_channel_case_never_happens() -> None:
         assert g.result() == (1, "x", True)
         g = go(select, None, None)
         settle()
-        assert g.waitreason == "select"
+        assert g.waitreason == "select (no cases)"
         g.cancel()
         g.join()
         assert isinstance(g.exception, Cancelled)
@@ -124,6 +124,8 @@ def test_select_of_nothing_blocks_forever() -> None:
         ("gopark.run(gopark.Chan().recv)", "chan receive"),
         ("gopark.run(gopark.Chan().send, 1)", "chan send"),
         ("gopark.run(gopark.select, gopark.Chan().on_recv(), None)", "select"),
+        ("gopark.run(gopark.select, None)", "chan receive (nil chan)"),
+        ("gopark.run(gopark.select, None, None)", "select (no cases)"),
     ],
 )
 def test_deadlock_is_reported_with_the_wait_reason(program: str, reason: str) -> None:

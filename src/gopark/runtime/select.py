@@ -144,7 +144,10 @@ def perform(cases: tuple[Case | None, ...]) -> Any:
 
 def wait(cases: tuple[Case | None, ...], when: int) -> Any:
     """Park until a case was performed, or until *when* (ns of the monotonic clock)."""
-    reason = "select" if cases else "select (no cases)"
+    reason = "select"
+    if not any(case is not None for case in cases):
+        # As Go has it: a select of one case is that operation; None does not say which, and receiving is what it mostly is.
+        reason = "chan receive (nil chan)" if len(cases) == 1 else "select (no cases)"
     while True:
         sel = Selection(cases)
         try:
