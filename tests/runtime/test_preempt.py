@@ -76,6 +76,24 @@ def test_an_echo_server_answers_beside_three_goroutines_that_only_compute() -> N
     print(f"median {statistics.median(times) * 1e3:.1f} ms")
 
 
+@goroutines
+def test_a_hog_is_not_kept_out_by_one_that_only_calls_gosched(short_slice: None) -> None:
+    """The preempted come last, but not never."""
+    count = 0
+
+    def hog() -> None:
+        nonlocal count
+        before = gopark.statistics().preemptions
+        while gopark.statistics().preemptions < before + 20:
+            count += 1
+
+    g = go(hog)
+    while not g.done:
+        gopark.gosched()
+    g.result()
+    assert count > 0
+
+
 def sorting(rng: random.Random) -> None:
     data = [rng.random() for _ in range(300)]
     assert sorted(data, key=lambda x: -x) == sorted(data)[::-1]

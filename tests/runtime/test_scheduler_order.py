@@ -89,6 +89,30 @@ def test_every_61st_tick_takes_from_the_global_queue() -> None:
 
 
 @goroutines
+def test_preempted_goroutine_runs_beside_one_that_only_calls_gosched() -> None:
+    """Both kinds of waiting share the fair ticks: gosched alone keeps the global queue from ever being empty."""
+    stop = False
+    runs = 0
+
+    def hog() -> None:
+        nonlocal runs
+        while not stop:
+            runs += 1
+            proc.getp().preempt()  # what the SIGURG handler does
+
+    align()
+    g = gopark.go(hog)
+    gopark.gosched()
+    for n in range(2, 7):
+        tick = proc.getp().schedtick
+        while runs < n and proc.getp().schedtick - tick < 10 * FAIR:
+            gopark.gosched()
+        assert runs == n and proc.getp().schedtick - tick <= 2 * FAIR + 1
+    stop = True
+    g.join(5)
+
+
+@goroutines
 def test_two_that_ready_each_other_starve_nobody() -> None:
     """A runnext chain is bounded: a third goroutine, a timer and the network get their turns."""
     ping, pong = WaitQ(), WaitQ()

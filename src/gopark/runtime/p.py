@@ -80,9 +80,13 @@ class P:
                 self.runtimers(_sys.nanotime())
             gp = None
             if self.schedtick % _FAIR == 0:
-                gp = self.globq.pop()
+                # By turns: goroutines that only call gosched keep the global queue from ever being empty here.
+                if self.schedtick // _FAIR % 2 == 0:
+                    gp = self.globq.pop()
                 if gp is None:
                     gp = self.preempted.pop()
+                if gp is None:
+                    gp = self.globq.pop()
             if gp is None:
                 gp = self.runnext
                 if gp is not None:
