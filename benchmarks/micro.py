@@ -29,6 +29,7 @@ CASES = (
     Case("wake", "wake of a waiter (semaphore), switch included", "us"),
     Case("lock", "uncontended lock + unlock", "us"),
     Case("set_deadline", "set_read_deadline to a new time", "us"),
+    Case("timers", "a timer armed and stopped, 1,000,000 at once", "us"),
     Case("sleep_overshoot", "overshoot of sleep(100 us), wall time", "us"),
 )
 PARKED = Case("parked_memory", "a parked goroutine or task", "KB")

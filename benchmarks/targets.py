@@ -36,6 +36,7 @@ TARGETS = (
     Target("wake", 0.8),
     Target("lock", 0.12),
     Target("set_deadline", 0.25),
+    Target("timers", 1.0),
     Target("sleep_overshoot", 150),
     Target("parked_memory", 6.8),
     Target("idle_memory", 7.5),

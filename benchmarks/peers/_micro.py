@@ -15,6 +15,7 @@ from typing import Any
 
 BATCH = 1_000  # tasks started together in go_join
 CHUNK = 10_000  # operations between two looks at the clock
+TIMERS = 1_000_000  # armed at once
 SLEEP = 100e-6  # seconds, in sleep_overshoot
 
 Result = dict[str, Any]

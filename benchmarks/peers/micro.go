@@ -19,6 +19,7 @@ const (
 	batch = 1000
 	chunk = 100000 // operations between two looks at the clock, which counts in microseconds
 	sleep = 100 * time.Microsecond
+	timers = 1000000 // armed at once
 )
 
 type result map[string]float64
@@ -159,6 +160,18 @@ func setDeadline(seconds float64) result {
 	})
 }
 
+func armAndStop(seconds float64) result {
+	armed := make([]*time.Timer, timers)
+	return cpu(seconds, timers, func() {
+		for i := range armed {
+			armed[i] = time.NewTimer(30 * time.Second)
+		}
+		for _, timer := range armed {
+			timer.Stop()
+		}
+	})
+}
+
 func sleepOvershoot(seconds float64) result {
 	var late []float64
 	end := time.Now().Add(time.Duration(seconds * 1e9))
@@ -213,6 +226,7 @@ func main() {
 		"wake":               wake,
 		"lock":               lock,
 		"set_deadline":       setDeadline,
+		"timers":             armAndStop,
 		"sleep_overshoot":    sleepOvershoot,
 		"parked_memory":      parkedMemory,
 	}

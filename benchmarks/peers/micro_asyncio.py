@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from itertools import repeat
 
-from _micro import BATCH, CHUNK, Result, anonymous_bytes, cpu_async, main, overshoot_async
+from _micro import BATCH, CHUNK, TIMERS, Result, anonymous_bytes, cpu_async, main, overshoot_async
 
 
 async def nothing() -> None:
@@ -104,6 +104,18 @@ async def set_deadline(seconds: float) -> Result:
     return await cpu_async(chunk, CHUNK, seconds)
 
 
+async def timers(seconds: float) -> Result:
+    loop = asyncio.get_running_loop()
+
+    async def chunk() -> None:
+        armed = [loop.call_later(30, int) for _ in repeat(None, TIMERS)]
+        for timer in armed:
+            timer.cancel()
+        await asyncio.sleep(0)  # the loop sweeps out the cancelled timers
+
+    return await cpu_async(chunk, TIMERS, seconds)
+
+
 async def sleep_overshoot(seconds: float) -> Result:
     return await overshoot_async(asyncio.sleep, seconds)
 
@@ -142,6 +154,7 @@ CASES = (
     wake,
     lock,
     set_deadline,
+    timers,
     sleep_overshoot,
     parked_memory,
 )

@@ -3,7 +3,7 @@
 from itertools import repeat
 
 import gevent
-from _micro import BATCH, CHUNK, Result, anonymous_bytes, cpu, main, overshoot
+from _micro import BATCH, CHUNK, TIMERS, Result, anonymous_bytes, cpu, main, overshoot
 from gevent.lock import BoundedSemaphore, Semaphore
 from gevent.queue import Channel, Queue
 
@@ -90,6 +90,19 @@ def set_deadline(seconds: float) -> Result:
     return cpu(chunk, CHUNK, seconds)
 
 
+def timers(seconds: float) -> Result:
+    loop = gevent.get_hub().loop
+
+    def chunk():
+        armed = [loop.timer(30) for _ in repeat(None, TIMERS)]
+        for timer in armed:
+            timer.start(nothing)
+        for timer in armed:
+            timer.close()
+
+    return cpu(chunk, TIMERS, seconds)
+
+
 def sleep_overshoot(seconds: float) -> Result:
     return overshoot(gevent.sleep, seconds)
 
@@ -119,6 +132,7 @@ CASES = (
     wake,
     lock,
     set_deadline,
+    timers,
     sleep_overshoot,
     parked_memory,
 )

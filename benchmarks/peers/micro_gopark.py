@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from itertools import repeat
 
-from _micro import BATCH, CHUNK, Result, anonymous_bytes, cpu, main, overshoot
+from _micro import BATCH, CHUNK, TIMERS, Result, anonymous_bytes, cpu, main, overshoot
 
 import gopark
 from gopark import net, sync, time
@@ -117,6 +117,15 @@ def set_deadline(seconds: float) -> Result:
             return cpu(chunk, CHUNK, seconds)
 
 
+def timers(seconds: float) -> Result:
+    def chunk() -> None:
+        armed = [time.Timer(30) for _ in repeat(None, TIMERS)]
+        for timer in armed:
+            timer.stop()
+
+    return cpu(chunk, TIMERS, seconds)
+
+
 def sleep_overshoot(seconds: float) -> Result:
     return overshoot(gopark.sleep, seconds)
 
@@ -151,6 +160,7 @@ CASES = (
     wake,
     lock,
     set_deadline,
+    timers,
     sleep_overshoot,
     parked_memory,
 )
