@@ -40,6 +40,11 @@ class Timer:
         self.unsent = True  # armed, and what it sends was neither put into chan nor called off
         self.rt = RuntimeTimer(_fire, None)
         ns = proc.seconds_to_ns(seconds, "Timer: seconds")
+        if type(self) is Timer:
+            # Neither can be part of a cycle before there is a channel, and programs have very many of them: two thirds
+            # of what a timer costs would be the collector's looks at it.
+            _sys.untrack(self.rt)
+            _sys.untrack(self)
         if here():
             _p.timers.modify(self.rt, deadline(ns), 0)
         else:
@@ -69,12 +74,13 @@ class Timer:
         ns = proc.seconds_to_ns(seconds, "Timer.reset: seconds")
         return self.rearm(ns) if here() else bool(on_runtime(partial(self.rearm, ns)))
 
-    # -- on the runtime's thread
-    # ------------------------------------------------------------------------------------------
+    # -- on the runtime's thread ------------------------------------------------------------------------
 
     def open(self) -> None:
         if self.chan is not None:
             return
+        _sys.track(self)
+        _sys.track(self.rt)
         self.chan = Chan(1)
         self.rt.arg = ChanRef(self.chan)
         if self.rt.when != 0:

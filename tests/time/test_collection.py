@@ -3,8 +3,11 @@
 import gc
 import weakref
 
+import pytest
+
 import gopark
 from gopark import time
+from support import IS_COMPILED
 
 
 def armed() -> int:
@@ -72,3 +75,45 @@ def test_fired_timer_and_its_channel_need_no_collector() -> None:
             gc.enable()
 
     gopark.run(main)
+
+
+def test_cycle_through_a_timers_channel_is_collected() -> None:
+    """The collector looks at a timer once it has a channel: only then can it be part of a cycle."""
+
+    def main() -> None:
+        before = armed()
+        timer = time.Timer(3600)
+        timer.c.try_send(timer)
+        gone = weakref.ref(timer)
+        del timer
+        gc.collect()
+        assert gone() is None
+        assert armed() == before
+
+    gopark.run(main)
+
+
+def test_cycle_through_a_subclass_of_timer_is_collected() -> None:
+    class Own(time.Timer):
+        me: object = None
+
+    def main() -> None:
+        before = armed()
+        timer = Own(3600)
+        timer.me = timer
+        gone = weakref.ref(timer)
+        del timer
+        gc.collect()
+        assert gone() is None
+        assert armed() == before
+
+    gopark.run(main)
+
+
+@pytest.mark.skipif(not IS_COMPILED, reason="the interpreted core's objects stay in the collector's care")
+def test_collector_does_not_look_at_timers_without_a_channel() -> None:
+    timer = time.Timer(3600)
+    assert not gc.is_tracked(timer)
+    assert timer.c is timer.c
+    assert gc.is_tracked(timer)
+    timer.stop()

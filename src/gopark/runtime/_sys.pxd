@@ -49,6 +49,8 @@ cdef class Raised:
     cdef readonly object exc
 
 cpdef object outcome(object ctx, object fn, tuple args, dict kwargs)
+cpdef object untrack(object obj)
+cpdef object track(object obj)
 cpdef object caller_code()
 cpdef int caller_lasti() except -2
 cpdef int check_signals() except -1

@@ -178,6 +178,7 @@ cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
     int PyObject_GC_IsTracked(object obj)
     void PyObject_GC_UnTrack(void *obj)
+    void PyObject_GC_Track(void *obj)
     object gopark_outcome(object ctx, object fn, object args, PyObject *kwargs, int *raised)
     ctypedef struct PyFrameObject:
         pass
@@ -558,10 +559,16 @@ cpdef object outcome(object ctx, object fn, tuple args, dict kwargs):
     return make_raised(r) if raised else r
 
 
-def untrack(obj) -> None:
-    """Take *obj* out of the garbage collector's care: for what is never freed."""
+cpdef object untrack(object obj):
+    """Take *obj* out of the garbage collector's care: for what is never freed, or not part of a cycle."""
     if PyObject_GC_IsTracked(obj):
         PyObject_GC_UnTrack(<void *>obj)
+
+
+cpdef object track(object obj):
+    """Give *obj* into the garbage collector's care again."""
+    if not PyObject_GC_IsTracked(obj):
+        PyObject_GC_Track(<void *>obj)
 
 
 def immortalize(obj) -> None:

@@ -314,6 +314,10 @@ def untrack(obj: object) -> None:
     """Nothing to do: the interpreted core's objects stay in the garbage collector's care."""
 
 
+def track(obj: object) -> None:
+    """Nothing to do: see untrack."""
+
+
 def immortalize(obj: object) -> None:
     """One reference that is never given back."""
     import ctypes
