@@ -58,5 +58,4 @@ cpdef int check_signals() except -1
 cdef void sysmon_tick(uint64_t tick) noexcept
 cdef void sysmon_blocking() noexcept
 cdef void sysmon_resumed() noexcept
-cdef bint sysmon_unanswered() noexcept
-cpdef bint sysmon_take_request() noexcept
+cpdef int sysmon_take_request() noexcept

@@ -165,7 +165,6 @@ cdef extern from "_sysmon.h" nogil:
         int64_t slice
         uint64_t rounds
         uint64_t requests
-        uint64_t unanswered
     gopark_sysmon_t gopark_sysmon
     void gopark_sysmon_resumed()
     int gopark_sysmon_start()
@@ -608,15 +607,11 @@ cdef void sysmon_resumed() noexcept:
     gopark_sysmon_resumed()
 
 
-cdef bint sysmon_unanswered() noexcept:
-    return gopark_sysmon.unanswered >= 3
-
-
-cpdef bint sysmon_take_request() noexcept:
-    """The preemption handler asks: was it sysmon that sent the signal?"""
-    cdef bint r = gopark_sysmon.requested
+cpdef int sysmon_take_request() noexcept:
+    """The preemption handler asks: was it sysmon that sent the signal?  0: no; 1: yes; 2: yes, because the thread was blocked
+    in a lock."""
+    cdef int r = gopark_sysmon.requested
     gopark_sysmon.requested = 0
-    gopark_sysmon.unanswered = 0
     return r
 
 

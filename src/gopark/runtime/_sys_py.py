@@ -354,19 +354,22 @@ def check_signals() -> int:
 # -- sysmon ------------------------------------------------------------------------------------------------------------
 
 
+_SYS_FUTEX = {"x86_64": 202, "aarch64": 98}.get(os.uname().machine)
+
+
 class _Sysmon:
     """The same as _sysmon.h, on a daemon thread that takes the GIL for each round (so its shortest nap is longer)."""
 
     def __init__(self) -> None:
         self.tick = 0
         self.running = True
-        self.requested = False
+        self.requested = 0
         self.preempt = False
         self.slice = 10_000_000
         self.rounds = 0
         self.requests = 0
-        self.unanswered = 0
         self.target = 0
+        self.status = ""  # where the kernel tells which system call target is in
         self.ident = 0
         self.stopped: threading.Event | None = None  # this thread's; a stopped one may still be napping
         self.resumed = threading.Event()
@@ -393,14 +396,24 @@ class _Sysmon:
                 continue
             asleep = 0
             if self.tick != tick:
-                since, tick, self.unanswered = now, self.tick, 0
+                since, tick = now, self.tick
             elif now - since >= self.slice:
                 since, idle = now, 0
                 if self.preempt:
-                    self.unanswered += self.requested
-                    self.requested = True
+                    blocked = self.in_futex()
+                    if blocked:
+                        signal.siginterrupt(signal.SIGURG, True)  # the handler undoes it
+                    self.requested = 2 if blocked else 1
                     self.requests += 1
                     signal.pthread_kill(self.target, signal.SIGURG)
+
+    def in_futex(self) -> bool:
+        """Is the runtime's thread blocked in a lock?"""
+        try:
+            with open(self.status) as file:
+                return file.read(16).partition(" ")[0] == str(_SYS_FUTEX)
+        except OSError:
+            return False
 
 
 _sysmon = _Sysmon()
@@ -420,13 +433,10 @@ def sysmon_resumed() -> None:
         _sysmon.resumed.set()
 
 
-def sysmon_unanswered() -> bool:
-    return _sysmon.unanswered >= 3
-
-
-def sysmon_take_request() -> bool:
-    """The preemption handler asks: was it sysmon that sent the signal?"""
-    r, _sysmon.requested, _sysmon.unanswered = _sysmon.requested, False, 0
+def sysmon_take_request() -> int:
+    """The preemption handler asks: was it sysmon that sent the signal?  0: no; 1: yes; 2: yes, because the thread was blocked
+    in a lock."""
+    r, _sysmon.requested = _sysmon.requested, 0
     return r
 
 
@@ -434,7 +444,8 @@ def sysmon_start(preempt: bool) -> int:
     """Start sysmon's thread for the calling thread; 0, or an errno."""
     if _sysmon.stopped is None:
         _sysmon.stopped = threading.Event()
-        _sysmon.requested, _sysmon.running, _sysmon.target = False, True, thread_ident()
+        _sysmon.requested, _sysmon.running, _sysmon.target = 0, True, thread_ident()
+        _sysmon.status = f"/proc/self/task/{threading.get_native_id()}/syscall"
         _sysmon.preempt = preempt
         # Not threading.Thread: it must not show in threading.enumerate(), nor be waited for.
         _sysmon.ident = _thread.start_new_thread(_sysmon.main, (_sysmon.stopped,))

@@ -8,15 +8,23 @@
    Who writes what: tick, polled and running are the P's; waiting is set here and cleared by the P; requested is set here and
    cleared by the signal's handler; everything else is this thread's.  All are plain machine words, read and written with
    __atomic builtins: a value that is one round old does no harm, except running and waiting, which need an order between
-   them (see gopark_sysmon_resumed). */
+   them (see gopark_sysmon_resumed).
+
+   A thread that is blocked in a lock (threading.Lock, which another goroutine may hold: the thread would wait for ever) does
+   not answer, because SA_RESTART sends it back into the lock before Python can run the handler. A request to a thread in
+   futex(2) is therefore sent without SA_RESTART: Python's lock then runs the handler, and goes on waiting after it. Only
+   lock waits are cut like that, and those are prepared for it. */
 #ifndef GOPARK_SYSMON_H
 #define GOPARK_SYSMON_H
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,17 +34,21 @@ typedef struct {
     int64_t polled;     /* coarse clock at the last netpoll, ns */
     int running;        /* the P runs goroutines: it is not blocked in netpoll */
     int waiting;        /* sysmon sleeps deeply, until the P wakes it */
-    int requested;      /* a preemption was requested and not yet handled */
+    int requested;      /* a preemption was requested and not yet handled: GOPARK_RUNS, or GOPARK_BLOCKED in a lock */
     int preempt;        /* preemption is on */
     int stop;
     int64_t slice;      /* ns that a goroutine may run */
     uint64_t rounds;    /* for statistics: times it woke, preemptions it asked for */
     uint64_t requests;
-    uint64_t unanswered; /* requests in a row that no handler took: somebody has replaced the handler */
     pthread_t target;   /* the runtime's thread */
+    char status[48];    /* where the kernel tells which system call it is in */
+    void (*handler)(int); /* Python's handler of SIGURG */
     pthread_t thread;
     int started;
 } gopark_sysmon_t;
+
+#define GOPARK_RUNS 1
+#define GOPARK_BLOCKED 2
 
 static gopark_sysmon_t gopark_sysmon = {.slice = 10000000};
 
@@ -47,6 +59,28 @@ static int64_t gopark_sysmon_now(void) {
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* Is the runtime's thread blocked in a lock?  A kernel that does not tell: no. */
+static int gopark_sysmon_in_futex(void) {
+    char text[16];
+    int fd = open(gopark_sysmon.status, O_RDONLY | O_CLOEXEC), n;
+    if (fd < 0) return 0;
+    n = (int)read(fd, text, sizeof(text) - 1);
+    close(fd);
+    if (n <= 0) return 0;
+    text[n] = 0;
+    return text[0] >= '0' && text[0] <= '9' && strtol(text, NULL, 10) == SYS_futex;
+}
+
+/* The next SIGURG cuts a system call.  The handler, on the runtime's thread, puts SA_RESTART back; that thread is blocked
+   now, so nobody else changes the handler meanwhile. */
+static void gopark_sysmon_cut(void) {
+    struct sigaction act;
+    if (sigaction(SIGURG, NULL, &act) == 0 && act.sa_handler == gopark_sysmon.handler) {
+        act.sa_flags &= ~SA_RESTART;
+        sigaction(SIGURG, &act, NULL);
+    }
 }
 
 static void *gopark_sysmon_main(void *unused) {
@@ -85,11 +119,11 @@ static void *gopark_sysmon_main(void *unused) {
         if (GOPARK_LOAD(tick) != tick) {
             tick = GOPARK_LOAD(tick);
             since = now;
-            GOPARK_STORE(unanswered, 0);
         } else if (now - since >= GOPARK_LOAD(slice)) {
             if (GOPARK_LOAD(preempt)) {
-                if (GOPARK_LOAD(requested)) __atomic_fetch_add(&gopark_sysmon.unanswered, 1, __ATOMIC_RELAXED);
-                GOPARK_STORE(requested, 1);
+                int blocked = gopark_sysmon_in_futex();
+                if (blocked) gopark_sysmon_cut();
+                GOPARK_STORE(requested, blocked ? GOPARK_BLOCKED : GOPARK_RUNS);
                 __atomic_fetch_add(&gopark_sysmon.requests, 1, __ATOMIC_RELAXED);
                 pthread_kill(gopark_sysmon.target, SIGURG);
             }
@@ -112,6 +146,7 @@ static inline void gopark_sysmon_resumed(void) {
 
 static int gopark_sysmon_start(void) {
     sigset_t all, old;
+    struct sigaction act;
     pthread_attr_t attr;
     int err;
     if (gopark_sysmon.started) return 0;
@@ -120,6 +155,8 @@ static int gopark_sysmon_start(void) {
     gopark_sysmon.requested = 0;
     gopark_sysmon.running = 1;
     gopark_sysmon.target = pthread_self();
+    snprintf(gopark_sysmon.status, sizeof(gopark_sysmon.status), "/proc/self/task/%ld/syscall", (long)syscall(SYS_gettid));
+    gopark_sysmon.handler = sigaction(SIGURG, NULL, &act) == 0 ? act.sa_handler : NULL;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, 64 * 1024 < PTHREAD_STACK_MIN ? PTHREAD_STACK_MIN : 64 * 1024);
     /* No signal is ever delivered to this thread. */

@@ -11,6 +11,10 @@ A goroutine is not preempted where a switch could do harm:
   interrupted code holds locks that it does not know of, and would hold them while others run;
 - in a `with gopark.no_preempt()` block, or with GOPARK_ASYNCPREEMPT=0.
 
+A goroutine that waits for a threading.Lock, or anything that is made of them, blocks the thread, and so whoever holds the
+lock.  sysmon notices that, too, and the handler runs inside the wait: the others run, and the wait goes on
+when it is the goroutine's turn again.
+
 After Go's asynchronous preemption (runtime/preempt.go, sysmon in proc.go).
 """
 
@@ -47,6 +51,14 @@ _CALLS = (
     "INSTRUMENTED", "JUMP_IF", "EXTENDED_ARG", "KW_NAMES", "CACHE", "ASYNC", "GET_A",
 )  # fmt: skip
 _may_call = frozenset(op for name, op in dis.opmap.items() if name.startswith(_CALLS))
+
+
+_BLOCKED = 2  # what sysmon_take_request says
+
+
+def _stdlib(*names: str) -> frozenset[str]:
+    folder = os.path.dirname(threading.__file__)
+    return frozenset(os.path.join(folder, name) for name in names)
 
 
 def enabled() -> bool:
@@ -125,6 +137,8 @@ class no_preempt:
 def _on_preempt(signum: int, frame: FrameType | None) -> None:
     global _deciding
     requested = _sys.sysmon_take_request()
+    if requested == _BLOCKED:
+        signal.siginterrupt(signal.SIGURG, False)
     # Two signals may have arrived as one: the program's handler gets every one, as in Go.
     if _previous is not None:
         _previous(signum, frame)
@@ -134,7 +148,7 @@ def _on_preempt(signum: int, frame: FrameType | None) -> None:
     # would nest until the recursion limit.
     _deciding = True
     try:
-        yes = preemptible(frame)
+        yes = preemptible(frame, requested == _BLOCKED)
     except RecursionError:
         return  # the interrupted code is near the limit, which it has not reached: nothing of ours may raise there
     finally:
@@ -143,8 +157,8 @@ def _on_preempt(signum: int, frame: FrameType | None) -> None:
         _p.preempt()
 
 
-def preemptible(frame: FrameType | None) -> bool:
-    """May the running goroutine be switched away from, here?"""
+def preemptible(frame: FrameType | None, blocked: bool) -> bool:
+    """May the running goroutine be switched away from, here?  *blocked*: it waits for a lock."""
     gp = _p.curg
     if gp is None or gp.nopreempt or _in_gc or frame is None or _sys.thread_ident() != _p.thread:
         return False
@@ -154,7 +168,9 @@ def preemptible(frame: FrameType | None) -> bool:
     callee: FrameType | None = None
     while frame is not None:
         code = frame.f_code
-        if code.co_name == "__del__" or code in handlers or code.co_filename in _NEVER:
+        if code.co_name == "__del__" or code in handlers or code.co_filename in _CALLBACKS:
+            return False
+        if code.co_filename in _LOCKING and not blocked:
             return False
         if code.co_filename.startswith("<frozen importlib"):
             return False
@@ -166,12 +182,12 @@ def preemptible(frame: FrameType | None) -> bool:
     return True
 
 
-# Weak containers' callbacks run at any deallocation.  The others hold locks of the whole OS thread while they run Python
-# code: the next goroutine that wanted one would block the thread, and with it the goroutine that holds it, for ever.
-_stdlib = os.path.dirname(threading.__file__)
-_NEVER = frozenset(
-    os.path.join(_stdlib, name)
-    for name in ("weakref.py", "_weakrefset.py", "threading.py", "queue.py", "logging/__init__.py")
+# Weak containers' callbacks run at any deallocation.
+_CALLBACKS = _stdlib("weakref.py", "_weakrefset.py")
+# These hold locks of the whole OS thread while they run Python code: until this goroutine has its next turn, all that want
+# the same lock would have to be interrupted in their wait.  One that waits itself is let go, or nobody could end its wait.
+_LOCKING = _stdlib(
+    "threading.py", "queue.py", "subprocess.py", "tempfile.py", "_strptime.py", "logging/__init__.py"
 )
 
 
