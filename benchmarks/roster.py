@@ -41,6 +41,14 @@ PEERS = (
     Peer("c", "raw C epoll", echo="native/echo_epoll.c"),
     _gopark("gopark", "gopark", ""),
     _gopark("gopark-pure", "gopark (interpreted)", "1"),
+    # What sysmon's thread costs the others: the same server with it stopped.
+    Peer(
+        "gopark-no-sysmon",
+        "gopark, sysmon off",
+        "gopark",
+        "peers/gopark_echo.py",
+        env=(("GOPARK_PURE", ""), ("BENCH_SYSMON", "0")),
+    ),
     # One core is measured, so Go gets one P, as everyone else has one thread.
     Peer("go", "Go", "", "peers/echo.go", "peers/micro.go", True, (("GOMAXPROCS", "1"),)),
     Peer("uvloop-protocol", "uvloop Protocol", "uvloop", "peers/uvloop_protocol.py"),
@@ -100,7 +108,7 @@ def check(peer: Peer) -> None:
     """Raise NotAvailable if the package that the peer needs is missing, or not what the peer's name says."""
     if peer.needs and importlib.util.find_spec(peer.needs) is None:
         raise NotAvailable(f"the Python package {peer.needs!r} is not installed")
-    if peer.key == "gopark" and not _gopark_is_compiled():
+    if peer.key in ("gopark", "gopark-no-sysmon") and not _gopark_is_compiled():
         raise NotAvailable("gopark is installed without its compiled core")
 
 

@@ -98,6 +98,7 @@ class Plan:
             for key, title, flag, count in (
                 ("beside_yielding", "beside two loops that yield on each turn", "--yielding", 2),
                 ("beside_spinning", "beside a CPU-bound loop that never yields", "--spinning", 1),
+                ("beside_three", "beside three CPU-bound loops that never yield", "--spinning", 3),
             ):
                 rounds = min(options.rounds, 3)
                 self._add("latency", key, title, "ms", rounds, busy, self._latency(flag, count))
@@ -158,7 +159,7 @@ def machine() -> dict[str, Any]:
         "load average at the start": f"{os.getloadavg()[0]:.2f}",
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {sys.version.split()[0]}",
-        "versions": {peer.name: version(peer) for peer in PEERS if peer.key != "gopark-pure"},
+        "versions": {peer.name: version(peer) for peer in PEERS if not peer.key.startswith("gopark-")},
     }
 
 

@@ -42,6 +42,7 @@ TARGETS = (
     Target("idle_memory", 7.5),
     Target("beside_yielding", 1.0),
     Target("beside_spinning", 15.0),
+    Target("beside_three", 15.0),
 )
 
 

@@ -1,9 +1,12 @@
 """gopark: blocking reads and writes, one goroutine a connection."""
 
+import os
+
 import _serve
 
 import gopark
 from gopark import go, net
+from gopark.runtime import sysmon
 
 
 def handle(conn: net.Conn) -> None:
@@ -22,6 +25,8 @@ def yielding() -> None:
 
 def main() -> None:
     options = _serve.start()
+    if os.environ.get("BENCH_SYSMON") == "0":
+        sysmon.stop()
     with net.listen("tcp", f"{_serve.HOST}:{options.port}") as listener:
         _serve.announce(listener.addr[1])
         for _ in range(options.yielding):
