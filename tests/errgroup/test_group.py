@@ -5,6 +5,7 @@ import pytest
 import gopark
 from gopark import context
 from gopark.errgroup import Group
+from support import parked
 
 
 def sleeper(log: list[str] | None = None) -> None:
@@ -108,8 +109,7 @@ def test_error_in_the_block_cancels_and_waits_for_the_goroutines() -> None:
         log: list[str] = []
         with pytest.raises(KeyError):
             with Group() as g:
-                g.go(sleeper, log)
-                gopark.gosched()
+                parked(g.go(sleeper, log))
                 raise KeyError
         assert log == ["cancelled"]
 
@@ -148,8 +148,7 @@ def test_cancel_of_the_group_ends_it_without_an_error() -> None:
     def main() -> None:
         log: list[str] = []
         with Group() as g:
-            g.go(sleeper, log)
-            gopark.gosched()
+            parked(g.go(sleeper, log))
             g.cancel()
         assert log == ["cancelled"]
 

@@ -8,7 +8,7 @@ import pytest
 import gopark
 from gopark.runtime import proc
 from gopark.runtime.timers import NEVER, Timer, TimerHeap
-from support import IS_COMPILED, goroutines
+from support import IS_COMPILED, goroutines, parked
 
 
 class Model:
@@ -195,14 +195,13 @@ def test_time_limit_of_one_park_does_not_end_the_next() -> None:
     q = WaitQ()
 
     def body() -> list[bool]:
-        out = [q.park_until("test", proc.nanotime() + 2_000_000)]
+        out = [q.park_until("test", proc.nanotime() + 50_000_000)]
         out.append(q.park_until("test", proc.nanotime() + 10**15))
         return out
 
-    g = gopark.go(body)
-    gopark.gosched()
+    g = parked(gopark.go(body))
     q.wake_one()
-    gopark.sleep(0.005)
+    gopark.sleep(0.06)
     assert not g.done and len(q) == 1
     proc.park_timeout(g, g.parkseq - 1)
     gopark.gosched()

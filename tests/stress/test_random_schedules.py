@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import gopark
-from gopark import go, net
-from gopark.runtime import polldesc, proc
+from gopark import go, net, sync
+from gopark.runtime import polldesc, proc, sysmon
 from gopark.runtime.sema import WaitQ
 from support import descriptors, eventually
 
@@ -28,6 +28,14 @@ class World:
         self.pairs: list[tuple[net.Conn, net.Conn]] = [net.pipe() for _ in range(100)]
         self.chans: list[gopark.Chan] = [gopark.Chan(i % 4) for i in range(20)]
         self.queue = WaitQ()
+        self.mutexes = [sync.Mutex() for _ in range(10)]
+        self.holders = [0] * len(self.mutexes)  # goroutines that hold each: 0 or 1
+        self.rwmutex = sync.RWMutex()
+        self.writers = 0
+        self.readers: set[gopark.Goroutine] = set()
+        self.semaphore = sync.Semaphore(20)
+        self.acquired: dict[gopark.Goroutine, int] = {}
+        self.cond = sync.Cond(sync.Mutex())
         self.goroutines: list[gopark.Goroutine] = []
         self.listener = net.listen("tcp", "127.0.0.1:0")
         self.ops = 0
@@ -79,6 +87,68 @@ def waiting(w: World) -> None:
         w.queue.wake_one()
 
 
+def pause(w: World) -> None:
+    # With the lock held, so that others come to wait for it.
+    how = w.rng.random()
+    if how < 0.3:
+        gopark.gosched()
+    elif how < 0.4:
+        gopark.sleep(w.rng.random() * 0.001)
+
+
+def locks(w: World) -> None:
+    i = w.rng.randrange(len(w.mutexes))
+    if w.mutexes[i].lock(w.rng.choice((None, 0, 0.0005))):
+        try:
+            w.holders[i] += 1
+            pause(w)
+            assert w.holders[i] == 1, "two hold one mutex"
+        finally:
+            w.holders[i] -= 1
+            w.mutexes[i].unlock()
+
+
+def rwlocks(w: World) -> None:
+    if w.rng.random() < 0.8:
+        if w.rwmutex.rlock(w.rng.choice((None, 0, 0.0005))):
+            try:
+                w.readers.add(gopark.current())
+                pause(w)
+                assert w.writers == 0, "a reader beside a writer"
+            finally:
+                w.readers.remove(gopark.current())
+                w.rwmutex.runlock()
+    elif w.rwmutex.lock(w.rng.choice((None, 0, 0.0005))):
+        try:
+            w.writers += 1
+            pause(w)
+            assert (w.writers, len(w.readers)) == (1, 0), "a writer beside others"
+        finally:
+            w.writers -= 1
+            w.rwmutex.unlock()
+
+
+def semaphores(w: World) -> None:
+    n = w.rng.choice((1, 1, 2, 20))
+    if w.semaphore.acquire(n, timeout=w.rng.choice((None, 0, 0.0005))):
+        try:
+            w.acquired[gopark.current()] = n
+            pause(w)
+            assert sum(list(w.acquired.values())) <= 20, "more than there are"
+        finally:
+            del w.acquired[gopark.current()]
+            w.semaphore.release(n)
+
+
+def conditions(w: World) -> None:
+    if w.rng.random() < 0.5:
+        with w.cond:
+            w.cond.wait(w.rng.random() * 0.005)
+            assert w.cond.mutex.locked
+    else:
+        w.rng.choice((w.cond.signal, w.cond.broadcast))()
+
+
 def cancelling(w: World) -> None:
     w.rng.choice(w.goroutines).cancel()
 
@@ -96,7 +166,8 @@ def deadlines(w: World) -> None:
     a.set_read_deadline(w.rng.choice((None, 0, gopark.time.now() + 0.001)))
 
 
-OPERATIONS = (io, io, io, close, tcp, sleeping, channels, waiting, cancelling, joining, deadlines)
+LOCKS = (locks, rwlocks, semaphores, conditions)
+OPERATIONS = (io, io, io, close, tcp, sleeping, channels, waiting, *LOCKS, cancelling, joining, deadlines)
 
 
 def worker(w: World) -> None:
@@ -128,6 +199,7 @@ def serve(w: World) -> None:
 
 
 def main(seed: int) -> tuple[int, int]:
+    sysmon.set_slice(50_000)
     w = World(random.Random(seed))
     go(serve, w)
     with gopark.no_preempt():  # they choose among all
@@ -145,6 +217,12 @@ def main(seed: int) -> tuple[int, int]:
         if not isinstance(g.exception, gopark.Cancelled):  # before its first round, or after its last
             g.result()
     eventually(lambda: gopark.num_goroutine() == 1)
+    for lock in (*w.mutexes, w.semaphore, w.cond, w.cond.mutex):
+        assert lock.statistics().waiting == 0
+    assert not any(mutex.locked for mutex in (*w.mutexes, w.rwmutex, w.cond.mutex))
+    stats = w.rwmutex.statistics()
+    assert (stats.readers, stats.waiting_readers, stats.waiting_writers) == (0, 0, 0)
+    assert w.semaphore.statistics().free == 20 and not any(w.holders)
     return w.ops, w.cancelled
 
 
@@ -155,8 +233,12 @@ def test_everything_is_consistent_after_random_operations() -> None:
     print(f"GOPARK_STRESS_SEED={seed}")
     fds = len(descriptors())
     open_before = open_polldescs()
-    ops, cancelled = gopark.run(main, seed)
-    print(f"{ops} operations, {cancelled} cancelled")
+    before = gopark.statistics().preemptions
+    try:
+        ops, cancelled = gopark.run(main, seed)
+    finally:
+        sysmon.set_slice(sysmon.SLICE_NS)
+    print(f"{ops} operations, {cancelled} cancelled, {gopark.statistics().preemptions - before} preemptions")
     assert ops > GOROUTINES
     assert polldesc.waiters() == 0
     p = proc.getp()
