@@ -4,7 +4,7 @@ from gopark import _pure
 
 _pure.install_if_requested()
 
-from gopark import context, errgroup, net, signal, sync, time  # noqa: E402
+from gopark import context, errgroup, files, net, signal, sync, time  # noqa: E402
 from gopark.runtime import IS_COMPILED  # noqa: E402
 from gopark.runtime.blocking import blocking  # noqa: E402
 from gopark.runtime.chan import Chan, ChanClosed  # noqa: E402
@@ -32,6 +32,7 @@ __all__ = [
     "current",
     "errgroup",
     "excepthook",
+    "files",
     "go",
     "goexit",
     "gosched",

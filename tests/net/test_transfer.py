@@ -11,6 +11,7 @@ import pytest
 
 import gopark
 from gopark import go, net
+from gopark.poll import sendfile
 from gopark.time import now
 
 SEED = random.randrange(1 << 30)
@@ -204,6 +205,32 @@ def test_send_file(kind: str, offset: int, count: int | None, tcp_pair, big_file
     a.close_write()
     assert reader.result(timeout=20) == of(expected)
     assert os.lseek(file.fileno(), 0, os.SEEK_CUR) in (77, 77 + (128 << 10)) or file.tell() == 77
+
+
+def test_send_file_waits_for_the_disk_on_another_thread(tcp_pair, big_file, monkeypatch) -> None:
+    """What is not in the page cache is read in by the pool; in memory already, it is not."""
+    file, data = big_file
+    os.fsync(file.fileno())
+    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    if sendfile._cached(file.fileno(), 8 << 20):  # (asking makes the kernel read ahead, but only there)
+        pytest.skip("this file system keeps the file in memory, or does not tell")
+    read_in: list[tuple[int, int, bool]] = []
+    before = sendfile._read_in
+
+    def watched(source: int, start: int, end: int) -> None:
+        read_in.append((start, end, threading.current_thread() is threading.main_thread()))
+        before(source, start, end)
+
+    monkeypatch.setattr(sendfile, "_read_in", watched)
+    a, b = tcp_pair()
+    reader = go(digest, b)
+    for _ in range(2):
+        assert a.send_file(file) == len(data)
+    a.close_write()
+    assert reader.result(timeout=20) == of(data + data)
+    assert read_in[0][:2] == (0, 4 << 20)
+    assert not any(on_main for _, _, on_main in read_in)
+    assert len(read_in) <= -(-len(data) // (4 << 20))  # the second time it is all there
 
 
 def test_send_file_of_what_sendfile_refuses_is_copied(tcp_pair) -> None:

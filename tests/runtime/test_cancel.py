@@ -222,3 +222,15 @@ def test_cancelling_ten_in_the_middle_of_a_queue_leaves_the_others_in_order() ->
         assert q.wake_one() is gs[i]
         gs[i].result(5)
     assert order == [*range(10), *range(20, 30)]
+
+
+@goroutines
+def test_shield_and_no_preempt_do_nothing_on_a_thread_without_goroutines() -> None:
+    """Clean-up code need not know where it runs."""
+
+    def clean_up() -> str:
+        with gopark.shield(), gopark.no_preempt():
+            return "clean"
+
+    assert gopark.blocking(clean_up) == "clean"
+    assert gopark.current().shield == gopark.current().nopreempt == 0

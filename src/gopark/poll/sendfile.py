@@ -1,11 +1,15 @@
 """Files to sockets without a copy through this process: sendfile(2), in pieces, with a fallback.  After Go's
-internal/poll."""
+internal/poll.
+
+sendfile waits for the disk if the file is not in the page cache, and all goroutines with it.  So a piece that is not
+there is first read in by a thread of the blocking pool; one that is costs one more system call."""
 
 import errno
 import os
 from typing import Any
 
 from gopark.poll.fd import FD, partial
+from gopark.runtime.blocking import blocking
 
 _PIECE = 4 << 20  # bytes a call: a larger one would keep everybody else waiting
 _COPY = 256 << 10  # bytes a step of the fallback
@@ -20,13 +24,18 @@ def send_file(fd: FD, file: Any, offset: int, count: int | None) -> int:
     except (AttributeError, OSError):  # io.BytesIO says UnsupportedOperation, an OSError
         return _copy_object(fd, file, offset, count)
     sent = 0
+    there = 0  # the file is in memory up to here
 
     def step(out: int) -> bool:
-        nonlocal sent
+        nonlocal sent, there
         while count is None or sent < count:
-            piece = _PIECE if count is None else min(_PIECE, count - sent)
+            at = offset + sent
+            if at >= there:
+                there = at + (_PIECE if count is None else min(_PIECE, count - sent))
+                if not _cached(source, at):
+                    blocking(_read_in, source, at, there)
             try:
-                n = os.sendfile(out, source, offset + sent, piece)
+                n = os.sendfile(out, source, at, there - at)
             except BlockingIOError:
                 return False
             except OSError as e:
@@ -47,6 +56,26 @@ def send_file(fd: FD, file: Any, offset: int, count: int | None) -> int:
             raise partial(e, sent) from None
         return _copy(fd, lambda at, n: os.pread(source, n, at), offset, count)
     return sent
+
+
+def _cached(file: int, offset: int) -> bool:
+    """Is the file there in memory?  True also if the file system does not say."""
+    try:
+        os.preadv(file, [bytearray(1)], offset, os.RWF_NOWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # it may be no regular file: sendfile will say so
+    return True
+
+
+def _read_in(file: int, start: int, end: int) -> None:
+    buf = bytearray(_COPY)
+    try:
+        while start < end and (n := os.preadv(file, [buf], start)):
+            start += n
+    except OSError:
+        pass  # sendfile will meet it too
 
 
 def _copy_object(fd: FD, file: Any, offset: int, count: int | None) -> int:

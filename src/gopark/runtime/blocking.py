@@ -132,22 +132,33 @@ def blocking(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T
     and its result is dropped.  Called on a thread that gopark does not run on, it simply calls fn."""
     if not callable(fn):
         raise TypeError(f"gopark.blocking: fn must be callable, not {fn!r}")
+    return blocking_then(_nothing, fn, *args, **kwargs)
+
+
+def _nothing() -> None:
+    pass
+
+
+def blocking_then(
+    done: Callable[[], object], fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+) -> _T:
+    """blocking, and done() once fn has ended, on its thread: later than the caller, if that is cancelled.
+
+    Also if fn cannot be run at all: whatever happens, done is called once."""
+
+    def run() -> _T:
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            done()
+
     if _p.thread not in (0, _sys.thread_ident()):
-        return fn(*args, **kwargs)
-    what = getattr(fn, "__qualname__", None) or type(fn).__qualname__
-    gp = proc.getg()
-    call = _Call(lambda: fn(*args, **kwargs), gp, what)
-    _p.external += 1
-    # Preempted with the pool's lock held, it would keep every other goroutine's call waiting, and with it the thread on
-    # which alone it could go on.
-    gp.nopreempt += 1
+        return run()
     try:
-        _pool.submit(call)
+        call = _start(run, getattr(fn, "__qualname__", None) or type(fn).__qualname__)
     except BaseException:
-        _p.external -= 1
+        done()
         raise
-    finally:
-        gp.nopreempt -= 1
     proc.gopark(call, 0, "blocking call")
     if call.exc is not None:
         try:
@@ -156,6 +167,22 @@ def blocking(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T
             call.exc = None  # no cycle through the traceback
     result: _T = call.value
     return result
+
+
+def _start(run: Callable[[], Any], what: str) -> _Call:
+    gp = proc.getg()
+    call = _Call(run, gp, what)
+    _p.external += 1
+    # Preempted with the pool's lock held, it would keep every other goroutine's call waiting.
+    gp.nopreempt += 1
+    try:
+        _pool.submit(call)
+    except BaseException:
+        _p.external -= 1
+        raise
+    finally:
+        gp.nopreempt -= 1
+    return call
 
 
 def counts() -> tuple[int, int, int]:

@@ -416,15 +416,19 @@ def start_stack() -> None:
 
 
 class shield:
-    """`with gopark.shield():` cancellation waits: Cancelled is raised at the first park after the block."""
+    """`with gopark.shield():` cancellation waits: Cancelled is raised at the first park after the block.
+
+    On a thread that gopark does not run on there is nobody to cancel, and it does nothing."""
 
     def __enter__(self) -> None:
-        gp = getg()
-        gp.shield += 1
+        if _p.thread in (0, _sys.thread_ident()):
+            gp = getg()
+            gp.shield += 1
 
     def __exit__(self, *exc: object) -> None:
-        gp = getg()
-        gp.shield -= 1
+        if _p.thread == _sys.thread_ident():
+            gp = getg()
+            gp.shield -= 1
 
 
 def goexit() -> NoReturn:

@@ -121,14 +121,17 @@ def set_slice(ns: int) -> None:
 
 
 class no_preempt:
-    """`with gopark.no_preempt():` the goroutine is not preempted in the block.  It may still park."""
+    """`with gopark.no_preempt():` the goroutine is not preempted in the block.  It may still park.
+
+    On a thread that gopark does not run on there is nobody to preempt, and it does nothing."""
 
     def __enter__(self) -> None:
-        self._gp = proc.getg()
-        self._gp.nopreempt += 1
+        if _p.thread in (0, _sys.thread_ident()):
+            proc.getg().nopreempt += 1
 
     def __exit__(self, *exc: object) -> None:
-        self._gp.nopreempt -= 1
+        if _p.thread == _sys.thread_ident():
+            proc.getg().nopreempt -= 1
 
 
 # -- the handler -------------------------------------------------------------------------------------------------------
