@@ -131,6 +131,34 @@ def test_cprofile_enabled_in_one_goroutine_counts_what_all_do_meanwhile() -> Non
     assert sys.getprofile() is None
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring came with Python 3.12")
+@goroutines
+def test_sys_monitoring_sees_each_call_of_each_goroutine_once() -> None:
+    monitoring: Any = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
+    events = monitoring.events
+    started: dict[str, int] = {}
+    ended: dict[str, int] = {}
+
+    def start(code: Any, offset: int) -> None:
+        started[code.co_name] = started.get(code.co_name, 0) + 1
+
+    def end(code: Any, offset: int, value: object) -> None:
+        ended[code.co_name] = ended.get(code.co_name, 0) + 1
+
+    monitoring.use_tool_id(monitoring.PROFILER_ID, "test")
+    try:
+        monitoring.register_callback(monitoring.PROFILER_ID, events.PY_START, start)
+        monitoring.register_callback(monitoring.PROFILER_ID, events.PY_RETURN, end)
+        monitoring.set_events(monitoring.PROFILER_ID, events.PY_START | events.PY_RETURN)
+        for gp in [gopark.go(stem, n) for n in (3, 4, 5)]:
+            gp.result(10)
+    finally:
+        monitoring.set_events(monitoring.PROFILER_ID, 0)
+        monitoring.free_tool_id(monitoring.PROFILER_ID)
+    for counted in (started, ended):
+        assert (counted["stem"], counted["leaf"]) == (3, 12)
+
+
 def pdb(program: str, commands: str, tmp_path: Path) -> str:
     path = tmp_path / "program.py"
     path.write_text(program)

@@ -42,7 +42,7 @@ _CANCEL_ROUNDS = 10  # how often, before they are given up with a warning
 
 _p = proc.getp()
 _in_run = False
-_watching = threading.Lock()  # held while another thread adds itself to Goroutine.watchers
+_watching = threading.Lock()  # held while somebody is added to Goroutine.watchers
 _old_sigint: Any = None
 _wakeup_fd = -1  # the signal pipe's write end; made once, kept
 _runtime_dir = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -291,15 +291,19 @@ def join_wait(gp: Goroutine, timeout: float | None) -> None:
 
 def _join_from_thread(gp: Goroutine, timeout: float | None) -> None:
     event = threading.Event()
-    with _watching:
-        # One thread at a time makes the list, or the other's event would be lost with its list.
-        watchers = gp.watchers
-        if watchers is None:
-            watchers = gp.watchers = []
-        watchers.append(event)
+    watch(gp, event)
     # done is set before the watchers are: one of the two sees the other.
     if not gp.done:
         event.wait(timeout)
+
+
+def watch(gp: Goroutine, event: Any) -> None:
+    """Have event.set() called when *gp* has ended.  Whoever finds gp.done true afterwards may have come too late for that."""
+    with _watching:
+        # One thread at a time makes the list, or the other's event would be lost with its list.
+        if gp.watchers is None:
+            gp.watchers = []
+        gp.watchers.append(event)
 
 
 def exited(gp: Goroutine) -> None:

@@ -3,7 +3,7 @@ ran."""
 
 from collections.abc import Callable
 
-from gopark.runtime import proc
+from gopark.runtime import lifecycle, proc
 from gopark.runtime.g import Goroutine
 
 
@@ -29,9 +29,7 @@ def on_end(gp: Goroutine, call: Callable[[], None]) -> None:
     """Call *call* once *gp* has ended, on the scheduler: it must not park.  What it raises, the main
     goroutine gets."""
     event = _OnEnd(call)
-    if gp.watchers is None:
-        gp.watchers = []
-    gp.watchers.append(event)
+    lifecycle.watch(gp, event)
     # It may run on another thread than ours.  Ended is set before watchers are looked at: one of the two sees
     # the other.
     if gp.done:
