@@ -29,7 +29,7 @@ endif
 VENV := .venv/$(TAG)$(SUFFIX)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-SOURCES := setup.py pyproject.toml $(shell find src/gopark ! -name __pycache__ \( -type d -o -name '*.p*' \))
+SOURCES := setup.py pyproject.toml $(shell find src/gopark ! -name __pycache__ \( -type d -o -name '*.p*' -o -name '*.h' \))
 
 .PHONY: build debug demo test check bench docs test-all clean system-tools tag
 build: $(VENV)/installed

@@ -11,7 +11,7 @@ import signal as _signal
 import threading
 from typing import Any
 
-from gopark.runtime import _sys, proc
+from gopark.runtime import _sys, lifecycle, proc, sysmon
 from gopark.runtime.chan import Chan
 
 _channels: dict[int, list[Chan]] = {}  # by signal: who wants it
@@ -39,6 +39,7 @@ def notify(ch: Chan, *signals: int) -> None:
 
 def stop(ch: Chan) -> None:
     """Send no more signals to *ch*.  A signal that no channel wants any more gets back the handler that it had before."""
+    _check_thread("stop")
     for signum, channels in list(_channels.items()):
         if ch in channels:
             channels.remove(ch)
@@ -64,18 +65,31 @@ def reset(*signals: int) -> None:
 
 
 def _number(value: int, what: str) -> int:
-    try:
-        signum = _signal.Signals(value)
-    except (ValueError, TypeError):
-        raise ValueError(f"{what}: {value!r} is not a signal") from None
-    if signum in _NOT_CATCHABLE:
-        raise ValueError(f"{what}: {signum.name} cannot be caught or ignored")
+    if not isinstance(value, int) or value not in _signal.valid_signals():
+        raise ValueError(f"{what}: {value!r} is not a signal")
+    if value in _NOT_CATCHABLE:
+        raise ValueError(f"{what}: {_signal.Signals(value).name} cannot be caught or ignored")
+    _check_thread(what)
+    return int(value)
+
+
+def _check_thread(what: str) -> None:
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError(f"{what}: signals can only be handled on the main thread")
-    return int(signum)
+
+
+def _named(signum: int) -> int:
+    try:
+        return _signal.Signals(signum)
+    except ValueError:
+        return signum  # a real-time signal without a name of its own
 
 
 def _replace(signum: int, handler: Any) -> None:
+    if signum == _signal.SIGURG and sysmon.chained():
+        # Preemption needs this one; it passes on to whoever else wants it.
+        _before.setdefault(signum, sysmon.chain(handler))
+        return
     current = _signal.getsignal(signum)
     if current is not handler:
         _before.setdefault(signum, current)
@@ -85,12 +99,19 @@ def _replace(signum: int, handler: Any) -> None:
 def _restore(signum: int) -> None:
     if signum in _before:
         handler = _before.pop(signum)
+        if signum == _signal.SIGURG and sysmon.chained():
+            sysmon.chain(handler)
+            return
+        if handler is lifecycle._on_sigint and proc.getp().thread == 0:
+            handler = _signal.default_int_handler  # gopark's own, of a run that is over
         # None: it was not installed from Python, and cannot be put back from here.
         _signal.signal(signum, _signal.SIG_DFL if handler is None else handler)
+        if signum == _signal.SIGINT and proc.getp().thread == _sys.thread_ident():
+            lifecycle.watch_sigint()  # what was there before gopark began to run
 
 
 def _deliver(signum: int, frame: Any) -> None:
-    value = _signal.Signals(signum)
+    value = _named(signum)
     p = proc.getp()
     for ch in list(_channels.get(signum, ())):
         # Not here: the handler may have interrupted the interpreted core.  And a waiting receiver must be made ready by

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """The clock of every deadline, and timers that send on a channel (Go's time package).
 
 Timer and Ticker behave as Go's since 1.23: after stop or reset no value of before can be received, and one
@@ -11,7 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from gopark.runtime import _sys, proc
 from gopark.runtime.chan import Chan, ChanClosed
@@ -74,6 +75,9 @@ class Timer:
         ns = proc.seconds_to_ns(seconds, "Timer.reset: seconds")
         return self.rearm(ns) if here() else bool(on_runtime(partial(self.rearm, ns)))
 
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("a Timer cannot be copied or pickled: only one of them would be armed")
+
     # -- on the runtime's thread ------------------------------------------------------------------------
 
     def open(self) -> None:
@@ -117,6 +121,8 @@ class Timer:
         # Perhaps in a collection, in the middle of a change to the heap: at the next scheduling decision.
         if self.rt is not None and self.rt.when != 0 and self.chan is None and not self.calls:
             _p.inject(partial(stop_later, self.rt))
+        elif self.rt is not None and self.rt.when == 0:
+            self.rt.arg = None  # it may be in the heap for long, stopped
 
     def __repr__(self) -> str:
         return f"<gopark.time.Timer {state(self.rt)}>"
@@ -142,6 +148,9 @@ class Ticker:
         """Tick every *seconds* from now on.  No tick of before can be received."""
         ns = interval(seconds, "Ticker.reset: seconds")
         on_runtime(partial(self.rearm, ns))
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("a Ticker cannot be copied or pickled: only one of them would tick")
 
     def disarm(self) -> bool:
         was = _p.timers.stop(self.rt)
@@ -250,9 +259,12 @@ def state(rt: RuntimeTimer) -> str:
     return f"due in {max(left, 0.0):.6f} s" if rt.when != 0 else "not armed"
 
 
+_before = threading.RLock()  # while gopark does not run: one thread at a time changes its timers
+
+
 def here() -> bool:
-    """May this thread touch the runtime's timers?  It runs on this one, or on none."""
-    return _p.thread == 0 or _sys.thread_ident() == _p.thread
+    """May this thread touch the runtime's timers, just so?  It runs on this one; or on none, if nothing can come between."""
+    return _sys.thread_ident() == _p.thread or (_p.thread == 0 and _sys.IS_COMPILED)
 
 
 def on_runtime(fn: Callable[[], Any]) -> Any:
@@ -262,6 +274,9 @@ def on_runtime(fn: Callable[[], Any]) -> Any:
     fn must neither park nor raise."""
     if here():
         return fn()
+    if _p.thread == 0:
+        with _before:
+            return fn()
     out: list[Any] = []
     done = threading.Event()
 

@@ -1,6 +1,7 @@
 """gopark.blocking: results, errors, contexts, cancellation, and a pool that grows and shrinks."""
 
 import contextvars
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -176,3 +177,58 @@ def test_result_that_comes_after_the_run_does_not_disturb_the_next_run() -> None
     eventually(lambda: pool.counts()[0] == pool.counts()[1])
     assert gopark.run(lambda: gopark.sleep(0.001) or gopark.blocking(int)) == 0
     assert proc.getp().external == 0
+
+
+@goroutines
+def test_call_that_is_cancelled_while_it_queues_is_never_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "MAX_THREADS", 2)
+    event = threading.Event()
+    made: list[int] = []
+    busy = [parked(gopark.go(gopark.blocking, event.wait, 10)) for _ in range(2)]
+    queued = [parked(gopark.go(gopark.blocking, made.append, i)) for i in range(5)]
+    for g in queued[1:4]:
+        g.cancel()
+    for g in queued[1:4]:
+        assert g.join(10) and isinstance(g.exception, gopark.Cancelled)
+    assert pool.counts()[2] == 2 and proc.getp().external == 4
+    event.set()
+    for g in (*busy, queued[0], queued[4]):
+        g.result(10)
+    assert made == [0, 4] and proc.getp().external == 0
+
+
+def test_interrupt_while_a_thread_is_started_is_not_lost() -> None:
+    done = python("""
+        import gopark, os, signal, threading
+        wait = threading.Event.wait
+        def interrupted(self, timeout=None):
+            threading.Event.wait = wait
+            os.kill(os.getpid(), signal.SIGINT)         # in the middle of Thread.start
+            return self.wait(timeout)
+        def main():
+            threading.Event.wait = interrupted
+            try: gopark.blocking(lambda: None)
+            except KeyboardInterrupt: print("interrupted")
+            gopark.sleep(0.01)
+            print(gopark.blocking(lambda: "goes on"), gopark.statistics().blocking_calls)
+        gopark.run(main)
+    """)
+    assert done.stdout.split("\n")[:2] == ["interrupted", "goes on 0"]
+
+
+@goroutines
+def test_what_is_raised_before_the_park_leaves_no_call_behind() -> None:
+    """As near to the recursion limit as one likes."""
+
+    def probe(depth: int) -> object:
+        return probe(depth - 1) if depth else gopark.blocking(time.sleep, 0.002)
+
+    for depth in range(sys.getrecursionlimit() - 80, sys.getrecursionlimit(), 3):
+        try:
+            probe(depth)
+        except RecursionError:
+            before = time.monotonic()
+            gopark.sleep(0.003)  # not ended by the call's end
+            assert time.monotonic() - before >= 0.003
+    eventually(lambda: gopark.statistics().blocking_calls == 0 and pool.counts()[2] == 0)
+    assert gopark.blocking(lambda: time.sleep(0.01) or "fine") == "fine"

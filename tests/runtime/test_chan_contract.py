@@ -1,7 +1,10 @@
 """What Chan promises to one goroutine."""
 
+import copy
 import dataclasses
+import pickle
 import weakref
+from typing import Any
 
 import pytest
 
@@ -130,7 +133,7 @@ def test_statistics_count_the_waiting_and_dumps_name_the_channel() -> None:
         assert [g.waitreason for g in gs] == ["chan receive", "select", "chan send"]
         names = [g.parklock.describe(g.parkmode) for g in gs]
         assert names[0] == repr(ch)
-        assert names[1] == f"{ch!r}.on_recv(), {full!r}.on_send(1)"
+        assert names[1] == f"{ch!r}.on_recv(), {full!r}.on_send(...)"
         assert names[2] == repr(full)
         for g in gs:
             g.cancel()
@@ -143,3 +146,44 @@ def test_statistics_count_the_waiting_and_dumps_name_the_channel() -> None:
 def test_weak_references_work() -> None:
     ch = Chan()
     assert weakref.ref(ch)() is ch
+
+
+class Forgetful(Chan):
+    def __init__(self) -> None:
+        pass  # not super().__init__()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda ch: ch.try_send(1),
+        lambda ch: ch.try_recv(),
+        lambda ch: ch.send(1),
+        lambda ch: ch.recv(),
+        lambda ch: ch.close(),
+        lambda ch: ch.statistics(),
+    ],
+)
+def test_subclass_that_forgets_to_initialize_gets_an_error(use: Any) -> None:
+    with pytest.raises(AttributeError):
+        gopark.run(use, Forgetful())
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_channels_cannot_be_copied(copied: Any) -> None:
+    with pytest.raises(TypeError, match="a Chan cannot be copied or pickled"):
+        copied(Chan(1))
+
+
+def test_dump_calls_no_code_of_the_values_that_are_sent() -> None:
+    class Loud:
+        def __repr__(self) -> str:
+            raise AssertionError("a dump must not")
+
+    def main() -> None:
+        g = gopark.go(gopark.select, Chan().on_send(Loud()), Chan().on_recv())
+        settle()
+        assert ".on_send(...), <Chan" in gopark.stack()
+        g.cancel()
+
+    gopark.run(main)

@@ -98,3 +98,61 @@ def test_a_thread_that_ends_without_waking_anybody_leaves_a_deadlock() -> None:
     gopark.run(main)
     """
     assert python(PARK + program, check=False).returncode == 2
+
+
+def test_a_thread_that_has_only_just_been_started_may_wake_somebody() -> None:
+    """It has not run yet, so it has no frame; and nobody but Python knows of it."""
+    program = """
+    import _thread
+    def main():
+        for i in range(50):
+            ch = gopark.Chan()
+            _thread.start_new_thread(lambda: ch.send(i), ())
+            assert ch.recv() == i
+        print("ok")
+    gopark.run(main)
+    """
+    assert python(PARK + program).stdout.strip() == "ok"
+
+
+def test_stopped_timers_and_infinite_waits_do_not_hide_it() -> None:
+    program = """
+    from gopark import sync, time
+    def main():
+        time.Timer(3600).stop()
+        waiters = [gopark.go(gopark.sleep, float("inf")), gopark.go(gopark.Chan().recv)]
+        waiters.append(gopark.go(gopark.select, gopark.Chan().on_recv(), timeout=float("inf")))
+        waiters.append(gopark.go(waiters[0].join, float("inf")))
+        gopark.sleep(0.001)
+        assert all("select" in g.waitreason or g.waitreason for g in waiters)
+        forever()
+    gopark.run(main)
+    """
+    done = python(PARK + program, check=False)
+    assert done.returncode == 2 and "all goroutines are asleep" in done.stderr
+
+
+def test_signal_handler_that_raises_just_then_leaves_the_runtime_sound() -> None:
+    """While it is found out whether everybody is asleep no goroutine runs: what a handler raises there is main's."""
+    program = """
+    import os, signal
+    from gopark.runtime import lifecycle
+    class Timeout(Exception): pass
+    def handler(*args): raise Timeout
+    look = lifecycle._other_threads
+    def interrupted():
+        lifecycle._other_threads = look
+        os.kill(os.getpid(), signal.SIGALRM)
+        return look()
+    def main():
+        signal.signal(signal.SIGALRM, handler)
+        lifecycle._other_threads = interrupted
+        for _ in range(2):
+            try: gopark.Chan().recv()
+            except Timeout: print("timeout")
+            assert gopark.current().id == 1
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    gopark.run(main)
+    """
+    assert python(PARK + program).stdout.split() == ["timeout", "timeout"]

@@ -153,3 +153,120 @@ def test_multiprocessing_with_fork_and_spawn_from_a_goroutine() -> None:
     if __name__ == "__main__": gopark.run(main)
     """)
     assert out.split("\n")[:2] == ["(b'x', 0)", "0"]
+
+
+def test_frozen_objects_and_subclasses_forget_who_is_not_there() -> None:
+    """The waiting goroutines are found by what they do, not by the collector, which does not list what is frozen."""
+    out = run("""
+    import gc
+    from gopark import sync
+    class OwnMutex(sync.Mutex): pass
+    class OwnChan(gopark.Chan): pass
+    def main():
+        for new_mutex, new_chan in ((sync.Mutex, gopark.Chan), (OwnMutex, OwnChan)):
+            mutex, ch = new_mutex(), new_chan()
+            mutex.lock()
+            waiters = [go(mutex.lock), go(ch.recv), go(gopark.select, ch.on_recv(), gopark.Chan().on_recv())]
+            gopark.sleep(0.001)
+            gc.freeze()
+            if (pid := os.fork()) == 0:
+                assert not ch.try_send(1)
+                mutex.unlock()
+                assert mutex.lock(timeout=0)
+                os._exit(0)
+            print(wait(pid))
+            for g in waiters: g.cancel()
+    gopark.run(main)
+    """)
+    assert out.split() == ["0", "0"]
+
+
+def test_goroutines_that_do_not_exist_count_as_ended() -> None:
+    out = run("""
+    from gopark import errgroup, sync
+    def main():
+        wg = sync.WaitGroup()
+        sleeper = wg.go(gopark.sleep, 1000)
+        with errgroup.Group(limit=1) as group:
+            group.go(gopark.sleep, 1000)
+            waiting = go(lambda: group.go(int))                 # for a slot
+            gopark.sleep(0.001)
+            if (pid := os.fork()) == 0:
+                assert sleeper.done and sleeper.join(1) and wg.wait(1)
+                assert isinstance(sleeper.exception, gopark.Cancelled)
+                assert group.go(lambda: 7).result(5) == 7       # the slot is free
+                os._exit(0)
+            print(wait(pid))
+            assert not sleeper.done
+            group.cancel()
+    gopark.run(main)
+    """)
+    assert out.split() == ["0"]
+
+
+def test_threads_that_do_not_exist_hold_nothing_up() -> None:
+    """One may have been in the middle of a channel operation, or blocked in a lock."""
+    out = run("""
+    import signal, threading
+    from gopark import sync
+    def main():
+        ch, mutex, empty = gopark.Chan(1), sync.Mutex(), gopark.Chan()
+        mutex.lock()
+        def hammer():
+            while True:
+                ch.try_send(1); ch.try_recv()
+        for fn in (hammer, hammer, mutex.lock, empty.recv):
+            threading.Thread(target=fn, daemon=True).start()
+        while not (mutex.statistics().waiting and empty.statistics().receivers): gopark.sleep(0.001)
+        statuses = set()
+        for _ in range(20):
+            gopark.sleep(0.001)
+            if (pid := os.fork()) == 0:
+                signal.alarm(20)
+                gopark.Chan(1).try_send(1)
+                assert not empty.try_send(1)
+                mutex.unlock()
+                assert mutex.lock(timeout=0)
+                os._exit(0)
+            statuses.add(wait(pid))
+        print(statuses, flush=True)
+        os._exit(0)
+    gopark.run(main)
+    """)
+    assert out.strip() == "{0}"
+
+
+def test_forked_goroutine_may_run_gopark_itself() -> None:
+    out = run("""
+    def forker(again):
+        if (pid := os.fork()) == 0:
+            gopark.run(gopark.sleep, 0.001)
+            if again:
+                gopark.sleep(0.001)
+            return
+        return wait(pid)
+    def main():
+        print(go(forker, False).result(), go(forker, True).result())
+    gopark.run(main)
+    """)
+    assert out.strip() == "0 0"
+
+
+def test_timers_of_objects_go_on_and_functions_are_the_parents() -> None:
+    out = run("""
+    from gopark import context, time
+    parent = os.getpid()
+    def main():
+        ctx = context.with_timeout(0.05)
+        ctx.done
+        timer, ticker = time.Timer(0.05), time.Ticker(0.02)
+        time.after_func(0.05, lambda: print("function in the", "parent" if os.getpid() == parent else "CHILD", flush=True))
+        if (pid := os.fork()) == 0:
+            for ch in (ctx.done, timer.c, ticker.c, ticker.c):
+                assert gopark.select(ch.on_recv(), timeout=10)[0] == 0
+            os._exit(0)
+        print(wait(pid), flush=True)
+        gopark.sleep(0.1)
+    gopark.run(main)
+    """)
+    assert sorted(out.split("\n")) == ["", "0", "function in the parent"]

@@ -1,10 +1,13 @@
 """go, join, result, exception, excepthook, names: a goroutine's life as its creator sees it."""
 
+import copy
 import gc
+import pickle
 
 import pytest
 
 import gopark
+from gopark import sync
 from gopark.runtime import proc
 from support import eventually, goroutines, parked, python
 
@@ -199,3 +202,113 @@ def test_sleep_never_ends_early() -> None:
         begin = proc.nanotime()
         gopark.sleep(ns / 1e9)
         assert proc.nanotime() - begin >= ns
+
+
+class Parks:
+    """Its finalizer waits for a lock."""
+
+    def __init__(self, mutex: sync.Mutex, log: list[str]) -> None:
+        self.mutex = mutex
+        self.log = log
+
+    def __del__(self) -> None:
+        with self.mutex:
+            self.log.append("finalized")
+
+
+@goroutines
+def test_arguments_whose_finalizer_parks_are_let_go_before_the_end() -> None:
+    mutex, log = sync.Mutex(), list[str]()
+    with mutex:
+        g = gopark.go(lambda c: 42, Parks(mutex, log))
+        parked(g, "sync.Mutex.Lock")
+        assert not g.done
+    assert g.result(10) == 42 and log == ["finalized"]
+
+
+@goroutines
+def test_looking_at_the_exception_of_one_that_runs_collects_nothing(
+    clean_runtime: list[BaseException],
+) -> None:
+    def fail() -> None:
+        gopark.sleep(0.001)
+        raise ValueError("seen")
+
+    g = gopark.go(fail)
+    assert g.exception is None
+    del g
+    eventually(lambda: clean_runtime)
+    assert [str(e) for e in clean_runtime] == ["seen"]
+    clean_runtime.clear()
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e12, 10**400])
+@goroutines
+def test_join_on_a_thread_takes_any_time_limit(timeout: float) -> None:
+    g = gopark.go(gopark.sleep, 0.005)
+    assert gopark.blocking(g.join, timeout) is True
+
+
+@goroutines
+def test_join_on_a_thread_whose_time_is_up_leaves_nothing_behind() -> None:
+    g = gopark.go(gopark.sleep, 1000)
+    for _ in range(5):
+        assert gopark.blocking(g.join, 0.001) is False
+    assert not g.watchers
+    g.cancel()
+
+
+def test_excepthook_that_fails_does_not_cost_the_exception() -> None:
+    done = python("""
+        import gopark
+        def hook(g, exc): raise RuntimeError("the hook is broken")
+        gopark.excepthook = hook
+        def fail(): raise ValueError("the original")
+        gopark.run(lambda: gopark.go(fail) and gopark.sleep(0.001))
+    """)
+    assert "the hook is broken" in done.stderr and "the original" in done.stderr
+
+
+def test_excepthook_may_end_the_program() -> None:
+    """In an orderly way: as sys.exit in any goroutine does."""
+    done = python(
+        """
+        import gopark
+        def hook(g, exc): raise SystemExit(5)
+        gopark.excepthook = hook
+        def other():
+            try: gopark.sleep(1000)
+            finally: print("cleaned up")
+        def main():
+            gopark.go(other)
+            gopark.go(lambda: 1 / 0)
+            gopark.sleep(1000)
+        gopark.run(main)
+        """,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (5, "cleaned up\n")
+
+
+def endless(n: int) -> None:
+    if n % 2:
+        gopark.gosched()
+    else:
+        gopark.sleep(1e-6)
+    endless(n + 1)
+
+
+@goroutines
+def test_endless_recursion_with_parks_harms_its_goroutine_alone() -> None:
+    for i in range(20):
+        g = gopark.go(endless, i)
+        assert g.join(20) and isinstance(g.exception, RecursionError)
+    gopark.sleep(0.001)
+    assert gopark.go(int).result(10) == 0
+
+
+@goroutines
+def test_goroutines_cannot_be_copied() -> None:
+    for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="a Goroutine cannot be copied or pickled"):
+            copied(gopark.current())

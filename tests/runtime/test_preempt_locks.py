@@ -125,6 +125,30 @@ def test_goroutines_may_even_meet_in_what_threads_meet_in(how: Any) -> None:
     waker.result(20)
 
 
+@pytest.mark.parametrize("how", ["goroutine", "main"])
+def test_also_if_there_is_no_python_code_around_the_wait(how: str) -> None:
+    lock, q = threading.Lock(), queue.SimpleQueue[int]()
+    lock.acquire()
+
+    def wake() -> None:
+        gopark.sleep(0.005)
+        lock.release()
+        q.put(7)
+
+    def main() -> None:
+        waiters = [go(lock.acquire), go(q.get)]
+        go(wake)
+        assert [g.result(20) for g in waiters] == [True, 7]
+
+    if how == "goroutine":
+        gopark.run(main)
+    else:
+        started = threading.Timer(0.01, lambda: go(wake))
+        started.start()
+        assert gopark.run(lock.acquire) is True
+        started.join()
+
+
 @goroutines
 def test_goroutines_may_share_a_process_that_they_wait_for() -> None:
     sysmon.set_slice(20_000)

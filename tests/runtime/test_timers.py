@@ -114,17 +114,32 @@ def test_stopped_timers_are_swept_once_they_are_a_quarter() -> None:
     assert heap.fired == 749
 
 
-def test_stopped_first_timer_does_not_leave_an_early_wake_up() -> None:
+def test_stopped_first_timer_leaves_no_early_wake_up_once_settled() -> None:
+    """The scheduler settles the heap before it waits."""
     heap = TimerHeap()
     early, late = Timer(lambda a, s: None, None), Timer(lambda a, s: None, None)
     heap.modify(early, 10, 0)
     heap.modify(late, 50, 0)
     assert heap.first == 10
     heap.stop(early)
+    heap.settle()
     assert heap.first == 50
     heap.stop(late)
+    heap.settle()
     assert heap.first == NEVER
     assert not heap.stop(late)
+
+
+def test_many_stopped_first_timers_are_dropped_in_one_sweep() -> None:
+    heap = TimerHeap()
+    timers = [Timer(lambda a, s: None, None) for _ in range(1000)]
+    for i, t in enumerate(timers):
+        heap.modify(t, 10 + i, 0)
+    for t in timers[:200]:
+        assert heap.stop(t)
+    assert heap.stale == 200
+    heap.settle()
+    assert (heap.first, heap.stale, len(heap)) == (210, 0, 800)
 
 
 def test_callbacks_may_arm_and_stop_timers() -> None:
@@ -157,7 +172,7 @@ def test_ticker_keeps_its_phase_and_skips_what_was_missed() -> None:
         heap.run(now)
     assert ticks == [10, 20, 55, 60]
     assert t.when == 70
-    assert heap.stop(t) and heap.first == NEVER
+    assert heap.stop(t) and len(heap) == 0
 
 
 @goroutines

@@ -86,3 +86,74 @@ def test_without_a_channel_or_signals() -> None:
         gopark.signal.notify([], signal.SIGINT)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at least one signal"):
         gopark.signal.notify(gopark.Chan(1))
+
+
+@goroutines
+def test_stop_on_another_thread_is_refused_and_changes_nothing() -> None:
+    ch: gopark.Chan = gopark.Chan(1)
+    gopark.signal.notify(ch, signal.SIGUSR2)
+    try:
+        with pytest.raises(RuntimeError, match="stop: signals can only be handled on the main thread"):
+            gopark.blocking(gopark.signal.stop, ch)
+        os.kill(os.getpid(), signal.SIGUSR2)
+        assert ch.recv() is signal.SIGUSR2
+    finally:
+        gopark.signal.stop(ch)
+    assert signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL
+
+
+def test_interrupts_are_mains_again_after_a_channel_that_had_them_before_the_run() -> None:
+    ch: gopark.Chan = gopark.Chan(1)
+    gopark.signal.notify(ch, signal.SIGINT)
+
+    def main() -> None:
+        gopark.signal.stop(ch)
+        spinning = True
+
+        def spin() -> None:
+            while spinning:
+                gopark.gosched()
+
+        g = gopark.go(spin)
+        gopark.go(os.kill, os.getpid(), signal.SIGINT)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                gopark.Chan().recv()
+            assert not g.done
+        finally:
+            spinning = False
+
+    gopark.run(main)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@goroutines
+def test_channel_for_sigurg_leaves_preemption_on() -> None:
+    ch: gopark.Chan = gopark.Chan(1)
+    gopark.signal.notify(ch, signal.SIGURG)
+    os.kill(os.getpid(), signal.SIGURG)
+    assert ch.recv() is signal.SIGURG
+    ran: list[int] = []
+    gopark.go(ran.append, 1)
+    end = gopark.time.now() + 20
+    while not ran and gopark.time.now() < end:
+        pass
+    assert ran
+    gopark.signal.stop(ch)
+    while ch.try_recv()[1]:
+        pass
+    os.kill(os.getpid(), signal.SIGURG)
+    gopark.sleep(0.001)
+    assert ch.try_recv() == (None, False)
+
+
+@goroutines
+def test_real_time_signals_have_numbers_only() -> None:
+    ch: gopark.Chan = gopark.Chan(1)
+    number = signal.SIGRTMIN + 3
+    gopark.signal.notify(ch, number)
+    try:
+        os.kill(os.getpid(), number)
+        assert ch.recv() == number
+    finally:
+        gopark.signal.stop(ch)

@@ -58,7 +58,8 @@ def io(w: World) -> None:
 
 def close(w: World) -> None:
     i = w.rng.randrange(len(w.pairs))
-    pair, w.pairs[i] = w.pairs[i], net.pipe()
+    with gopark.no_preempt():  # or two of them would take the same pair, and lose a new one
+        pair, w.pairs[i] = w.pairs[i], net.pipe()
     for conn in pair:
         conn.close()
 

@@ -4,6 +4,7 @@ import pytest
 
 import gopark
 from gopark import time
+from support import python
 
 
 def test_ticks_come_at_multiples_of_the_interval() -> None:
@@ -58,3 +59,21 @@ def test_reset_changes_the_interval_and_starts_a_stopped_one() -> None:
 def test_interval_must_be_positive(seconds: int) -> None:
     with pytest.raises(ValueError, match="must be positive"):
         time.Ticker(seconds)
+
+
+def test_ticker_faster_than_the_scheduler_keeps_neither_network_nor_signals_out() -> None:
+    done = python("""
+        import gopark, os, signal, threading
+        from gopark import net, time
+        def main():
+            a, b = net.pipe()
+            ticker = time.Ticker(1e-7)
+            writer = threading.Timer(0.05, os.write, (b.fileno(), b"x"))
+            writer.start()
+            print(a.read())
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+            try: gopark.Chan().recv()
+            except KeyboardInterrupt: print("interrupted")
+        gopark.run(main)
+    """)
+    assert done.stdout.split() == ["b'x'", "interrupted"]

@@ -1,6 +1,9 @@
 """Timer, after and after_func: one value, or one call, unless stopped."""
 
 import contextvars
+import copy
+import pickle
+from typing import Any
 
 import pytest
 
@@ -130,5 +133,29 @@ def test_closing_the_channel_of_a_timer_harms_nobody() -> None:
         timer = time.Timer(0.001)
         timer.c.close()
         gopark.sleep(0.003)
+
+    gopark.run(main)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+@pytest.mark.parametrize("kind", [time.Timer, time.Ticker])
+def test_timers_cannot_be_copied(kind: Any, copied: Any) -> None:
+    timer = kind(1000)
+    with pytest.raises(TypeError, match=f"a {kind.__name__} cannot be copied or pickled"):
+        copied(timer)
+    timer.stop()
+
+
+def test_value_of_a_timer_that_was_moved_later_is_not_before_its_deadline() -> None:
+    def main() -> None:
+        time.Timer(0.005)
+        timer = time.Timer(0.01)
+        begun = time.now()
+        timer.reset(0.03)
+        with gopark.no_preempt():  # both are due when the scheduler looks again
+            while time.now() < begun + 0.05:
+                pass
+        gopark.gosched()
+        assert timer.c.recv() >= begun + 0.03
 
     gopark.run(main)

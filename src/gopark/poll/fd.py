@@ -59,6 +59,7 @@ class FD:
         """Register with the poller.  OSError if that is impossible; the descriptor is still the caller's
         then."""
         self.pd = netpoll.poll_open(self.sysfd)
+        self.pd.user = self.fdmu
 
     def __del__(self) -> None:
         if self.pd is not None and not self.fdmu.closed:

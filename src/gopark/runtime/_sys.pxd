@@ -15,6 +15,9 @@ cdef class EventBuffer:
     cdef uint32_t mask(self, int i) noexcept
     cdef uint64_t data(self, int i) noexcept
 
+cdef inline void headroom() noexcept:
+    pass  # C code has its own stack: the interpreter's limit is not in its way
+
 cpdef int64_t nanotime() noexcept
 cpdef int64_t coarsetime() noexcept
 cpdef int64_t coarseres() noexcept
@@ -42,6 +45,7 @@ cpdef int close(int fd) noexcept
 
 cpdef object new_greenlet(object run, object parent)
 cpdef object getcurrent()
+cpdef bint is_current(object g) noexcept
 cpdef int switch(object g) except -1
 cpdef object copy_context()
 

@@ -11,114 +11,7 @@ from libc.errno cimport EINTR, EINVAL, ENOSYS, EPERM, errno
 
 IS_COMPILED = True
 
-cdef extern from *:
-    """
-    #define _GNU_SOURCE 1
-    #include <arpa/inet.h>
-    #include <errno.h>
-    #include <fcntl.h>
-    #include <netinet/in.h>
-    #include <signal.h>
-    #include <stddef.h>
-    #include <stdint.h>
-    #include <stdio.h>
-    #include <string.h>
-    #include <sys/epoll.h>
-    #include <sys/eventfd.h>
-    #include <sys/socket.h>
-    #include <sys/syscall.h>
-    #include <sys/uio.h>
-    #include <sys/un.h>
-    #include <time.h>
-    #include <unistd.h>
-    #ifndef SYS_epoll_pwait2
-    #define SYS_epoll_pwait2 441
-    #endif
-    /* Declared here rather than taken from libc: glibc has epoll_pwait2 only since 2.35, the kernel since 5.11.
-       The kernel's timespec is 64-bit; so is time_t on every platform this is built for. */
-    struct gopark_timespec { int64_t tv_sec; int64_t tv_nsec; };
-    static int gopark_epoll_pwait2(int epfd, struct epoll_event *ev, int n, int64_t ns, const sigset_t *mask) {
-        struct gopark_timespec ts = { ns / 1000000000, ns % 1000000000 };
-        return (int)syscall(SYS_epoll_pwait2, epfd, ev, n, ns < 0 ? NULL : &ts, mask, _NSIG / 8);
-    }
-    static int64_t gopark_clock(clockid_t c) {
-        struct timespec ts;
-        clock_gettime(c, &ts);
-        return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-    }
-    static PyObject *gopark_take_exception(void) {
-    #if PY_VERSION_HEX >= 0x030c0000
-        return PyErr_GetRaisedException();
-    #else
-        PyObject *type, *exc, *tb;
-        PyErr_Fetch(&type, &exc, &tb);
-        PyErr_NormalizeException(&type, &exc, &tb);
-        if (tb != NULL)
-            PyException_SetTraceback(exc, tb);
-        Py_XDECREF(tb);
-        Py_XDECREF(type);
-        return exc;
-    #endif
-    }
-    static PyObject *gopark_frame_code(PyFrameObject *frame) {
-        return (PyObject *)PyFrame_GetCode(frame);
-    }
-    /* host:port, [host]:port, a path, @name; "" for what is none of these. */
-    static int gopark_sockname(int fd, int peer, char *out, int room) {
-        union { struct sockaddr any; struct sockaddr_in in; struct sockaddr_in6 in6; struct sockaddr_un un;
-                struct sockaddr_storage room; } a;
-        socklen_t n = sizeof(a);
-        char host[INET6_ADDRSTRLEN];
-        memset(&a, 0, sizeof(a));
-        out[0] = 0;
-        if ((peer ? getpeername(fd, &a.any, &n) : getsockname(fd, &a.any, &n)) != 0)
-            return errno;
-        if (a.any.sa_family == AF_INET && inet_ntop(AF_INET, &a.in.sin_addr, host, sizeof(host)))
-            snprintf(out, room, "%s:%d", host, ntohs(a.in.sin_port));
-        else if (a.any.sa_family == AF_INET6 && inet_ntop(AF_INET6, &a.in6.sin6_addr, host, sizeof(host)))
-            snprintf(out, room, "[%s]:%d", host, ntohs(a.in6.sin6_port));
-        else if (a.any.sa_family == AF_UNIX && n > offsetof(struct sockaddr_un, sun_path)) {
-            int len = (int)(n - offsetof(struct sockaddr_un, sun_path));
-            if (a.un.sun_path[0] == 0)
-                snprintf(out, room, "@%.*s", len - 1, a.un.sun_path + 1);
-            else
-                snprintf(out, room, "%.*s", len, a.un.sun_path);
-        }
-        return 0;
-    }
-    /* Not libc's recv and send: those are cancellation points of pthreads, which costs two atomic operations each as soon
-       as a process has a second thread (sysmon). */
-    static ssize_t gopark_recv(int fd, void *buf, size_t n) {
-        return syscall(SYS_recvfrom, fd, buf, n, 0, NULL, NULL);
-    }
-    static ssize_t gopark_send(int fd, const void *buf, size_t n) {
-        return syscall(SYS_sendto, fd, buf, n, MSG_NOSIGNAL, NULL, 0);
-    }
-    /* fn(*args, **kwargs) in ctx: what it returned, or, with *raised set, what it raised.  In C, and without an exception on
-       its way when it returns, because a goroutine's function runs on top of this frame and of its caller's: every parked
-       goroutine keeps a copy of both. */
-    static PyObject *gopark_outcome(PyObject *ctx, PyObject *fn, PyObject *args, PyObject *kwargs, int *raised) {
-        PyObject *value = NULL, *exc = NULL;
-        if (PyContext_Enter(ctx) == 0) {
-            value = PyObject_Call(fn, args, kwargs);
-            if (value == NULL)
-                exc = gopark_take_exception();
-            if (PyContext_Exit(ctx) != 0) {
-                Py_CLEAR(value);
-                Py_CLEAR(exc);
-            }
-        }
-        *raised = value == NULL;
-        if (value == NULL && exc == NULL)
-            exc = gopark_take_exception();
-        return value != NULL ? value : exc;
-    }
-    static int64_t gopark_coarseres(void) {
-        struct timespec ts;
-        clock_getres(CLOCK_MONOTONIC_COARSE, &ts);
-        return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-    }
-    """
+cdef extern from "_sys.h":
     ctypedef struct sigset_t:
         pass
     int CLOCK_MONOTONIC, CLOCK_MONOTONIC_COARSE, EFD_CLOEXEC, EFD_NONBLOCK
@@ -178,6 +71,15 @@ cdef extern from "Python.h":
     int PyObject_GC_IsTracked(object obj)
     void PyObject_GC_UnTrack(void *obj)
     void PyObject_GC_Track(void *obj)
+    int PyErr_SetInterruptEx(int signum)
+    ctypedef struct PyThreadState:
+        pass
+    ctypedef struct PyInterpreterState:
+        pass
+    PyInterpreterState *PyInterpreterState_Get()
+    PyThreadState *PyInterpreterState_ThreadHead(PyInterpreterState *interp)
+    PyThreadState *PyThreadState_Next(PyThreadState *state)
+    int gopark_opcode(object frame)
     object gopark_outcome(object ctx, object fn, object args, PyObject *kwargs, int *raised)
     ctypedef struct PyFrameObject:
         pass
@@ -196,6 +98,7 @@ cdef extern from "greenlet/greenlet.h":
 
 cdef extern from "Python.h":
     void Py_DECREF(PyObject *o)
+    void Py_XDECREF(PyObject *o)
     void Py_INCREF(PyObject *o)
 
 PyGreenlet_Import()
@@ -527,6 +430,13 @@ cpdef object getcurrent():
     return steal(PyGreenlet_GetCurrent())
 
 
+cpdef bint is_current(object g) noexcept:
+    """Is *g* the greenlet that runs?"""
+    cdef PyGreenlet *current = PyGreenlet_GetCurrent()
+    Py_XDECREF(<PyObject *>current)  # its thread holds it
+    return <PyObject *>current == <PyObject *>g
+
+
 cpdef int switch(object g) except -1:
     """Switch to *g*; returns when somebody switches back, whatever it passed."""
     cdef PyObject *r = PyGreenlet_Switch(<PyGreenlet *><PyObject *>g, NULL, NULL)
@@ -570,6 +480,16 @@ cpdef object track(object obj):
         PyObject_GC_Track(<void *>obj)
 
 
+def thread_states() -> int:
+    """How many threads Python knows of, also those that have not begun to run, or run none of its code."""
+    cdef int n = 0
+    cdef PyThreadState *state = PyInterpreterState_ThreadHead(PyInterpreterState_Get())
+    while state != NULL:
+        n += 1
+        state = PyThreadState_Next(state)
+    return n
+
+
 def immortalize(obj) -> None:
     """One reference that is never given back."""
     Py_INCREF(<PyObject *>obj)
@@ -585,6 +505,10 @@ cpdef int caller_lasti() except -2:
     """The instruction that it is at, as an offset in its code; -1 if there is none."""
     cdef PyFrameObject *frame = PyEval_GetFrame()
     return -1 if frame == NULL else PyFrame_GetLasti(frame)
+
+
+def measure_headroom() -> None:
+    """Nothing to do: see headroom in _sys.pxd."""
 
 
 cpdef int check_signals() except -1:
@@ -613,6 +537,47 @@ cpdef int sysmon_take_request() noexcept:
     cdef int r = gopark_sysmon.requested
     gopark_sysmon.requested = 0
     return r
+
+
+@cython.final
+cdef class PreemptHandler:
+    """The handler of SIGURG: postpones a request until the interrupted frame is at one of some instructions.
+
+    In C, because a Python function would run into its own postponed signal.  What handler returns says whether it is to be
+    called again at the next such instruction: the function that must not be interrupted has perhaps returned by then.
+    (Without that a loop of a long call into C and a short function of that kind would never be preempted: the signal comes
+    in the one, and is refused in the other.)
+
+    Postponing ends after some times, until sysmon asks again, a slice later: each costs, and is a byte for the wake-up
+    descriptor, which may be the program's own."""
+    cdef object handler
+    cdef int postponed  # times in a row
+    cdef bint safe[256]
+
+    def __call__(self, signum, frame):
+        if gopark_sysmon.requested != 1 or frame is None or self.safe[gopark_opcode(frame)]:
+            if not self.handler(signum, frame):
+                self.postponed = 0
+                return
+            gopark_sysmon.requested = 1
+        if self.postponed < 50:
+            self.postponed += 1
+            PyErr_SetInterruptEx(signum)
+        else:
+            self.postponed = 0
+            gopark_sysmon.requested = 0
+
+
+def preempt_handler(handler, opcodes) -> PreemptHandler:
+    """What to install for SIGURG: it calls handler(signum, frame) when the frame is at one of *opcodes*.
+
+    The handler returns whether the request has been refused, because of where the goroutine is."""
+    cdef PreemptHandler h = PreemptHandler()
+    h.handler = handler
+    for opcode in opcodes:
+        if opcode < 256:
+            h.safe[opcode] = True
+    return h
 
 
 def sysmon_start(bint preempt) -> int:

@@ -318,6 +318,24 @@ def track(obj: object) -> None:
     """Nothing to do: see untrack."""
 
 
+def thread_states() -> int:
+    """How many threads Python knows of, also those that have not begun to run, or run none of its code."""
+    import ctypes
+
+    api = ctypes.pythonapi
+    api.PyInterpreterState_Get.restype = api.PyInterpreterState_ThreadHead.restype = ctypes.c_void_p
+    api.PyThreadState_Next.restype = ctypes.c_void_p
+    n, state = 0, api.PyInterpreterState_ThreadHead(ctypes.c_void_p(api.PyInterpreterState_Get()))
+    while state:
+        n, state = n + 1, api.PyThreadState_Next(ctypes.c_void_p(state))
+    return n
+
+
+def is_current(g: object) -> bool:
+    """Is *g* the greenlet that runs?"""
+    return greenlet.getcurrent() is g
+
+
 def immortalize(obj: object) -> None:
     """One reference that is never given back."""
     import ctypes
@@ -346,6 +364,27 @@ def caller_lasti() -> int:
     return -1 if frame is None else frame.f_lasti
 
 
+_margin = 60  # frames that the scheduler may need, and those that Python counts although they are another greenlet's
+
+
+def measure_headroom() -> None:
+    """The runtime starts here: new greenlets will begin with the depth that the stack has now."""
+    global _margin
+    frame: FrameType | None = sys._getframe()
+    _margin = 60
+    while frame is not None:
+        _margin, frame = _margin + 1, frame.f_back
+
+
+def headroom() -> None:
+    """RecursionError if the scheduler, which is about to be called, could meet Python's recursion limit in its middle."""
+    try:
+        sys._getframe(max(0, sys.getrecursionlimit() - _margin))
+    except ValueError:
+        return
+    raise RecursionError("maximum recursion depth exceeded (or so nearly that a goroutine cannot park)")
+
+
 def check_signals() -> int:
     """Nothing to do: the interpreter runs signal handlers between any two bytecodes."""
     return 0
@@ -354,7 +393,7 @@ def check_signals() -> int:
 # -- sysmon ------------------------------------------------------------------------------------------------------------
 
 
-_SYS_FUTEX = {"x86_64": 202, "aarch64": 98}.get(os.uname().machine)
+_SYS_FUTEX = {"x86_64": b"202", "aarch64": b"98"}.get(os.uname().machine)
 
 
 class _Sysmon:
@@ -364,18 +403,20 @@ class _Sysmon:
         self.tick = 0
         self.running = True
         self.requested = 0
+        self.refused = False
         self.preempt = False
         self.slice = 10_000_000
         self.rounds = 0
         self.requests = 0
         self.target = 0
-        self.status = ""  # where the kernel tells which system call target is in
+        self.status = -1  # descriptor: the kernel tells which system call target is in
+        self.runtime = range(0)  # where the interpreter's own state lies
         self.ident = 0
         self.stopped: threading.Event | None = None  # this thread's; a stopped one may still be napping
         self.resumed = threading.Event()
 
     def main(self, stopped: threading.Event) -> None:
-        delay, idle, asleep = 0.001, 0, 0
+        delay, idle, asleep, again = 0.001, 0, 0, 100_000
         since, tick = nanotime(), self.tick
         while True:
             delay = 0.001 if idle < 5 else min(delay * 2, 0.01)
@@ -397,6 +438,10 @@ class _Sysmon:
             asleep = 0
             if self.tick != tick:
                 since, tick = now, self.tick
+                again, self.refused = 100_000, False
+            elif self.refused:
+                self.refused, since = False, now - self.slice + again
+                again = min(2 * again, self.slice)
             elif now - since >= self.slice:
                 since, idle = now, 0
                 if self.preempt:
@@ -410,10 +455,42 @@ class _Sysmon:
     def in_futex(self) -> bool:
         """Is the runtime's thread blocked in a lock?"""
         try:
-            with open(self.status) as file:
-                return file.read(16).partition(" ")[0] == str(_SYS_FUTEX)
-        except OSError:
+            words = os.pread(self.status, 64, 0).split()
+            # (The address of a wait for the GIL: see _sysmon.h.)
+            return len(words) > 1 and words[0] == _SYS_FUTEX and int(words[1], 16) not in self.runtime
+        except (OSError, ValueError):
             return False
+
+    def prepare(self) -> None:
+        """What in_futex needs; without it no wait is ever cut."""
+        import ctypes
+        import fcntl
+
+        info, symbol = (ctypes.c_void_p * 4)(), ctypes.c_void_p()
+        try:
+            start = ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, "_PyRuntime"))
+            if (
+                not ctypes.CDLL(None).dladdr1(ctypes.c_void_p(start), info, ctypes.byref(symbol), 1)
+                or not symbol.value
+            ):
+                return
+            self.runtime = range(
+                start, start + ctypes.c_uint64.from_address(symbol.value + 16).value
+            )  # Elf64_Sym.st_size
+            fd = os.open(f"/proc/self/task/{threading.get_native_id()}/syscall", os.O_RDONLY)
+        except (OSError, ValueError, AttributeError):
+            return
+        try:
+            self.status = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 500)
+            os.close(fd)
+        except OSError:
+            self.status = fd
+
+    def release(self) -> None:
+        """Give the descriptor back."""
+        if self.status >= 0:
+            os.close(self.status)
+            self.status = -1
 
 
 _sysmon = _Sysmon()
@@ -440,12 +517,26 @@ def sysmon_take_request() -> int:
     return r
 
 
+def preempt_handler(
+    handler: Callable[[int, FrameType | None], bool], opcodes: Iterable[int]
+) -> Callable[[int, FrameType | None], None]:
+    """What to install for SIGURG.  *handler* returns whether the request has been refused.
+
+    It is called at once, wherever the frame is: a Python function cannot postpone a signal to the next instruction."""
+
+    def _on_preempt(signum: int, frame: FrameType | None) -> None:
+        if handler(signum, frame):
+            _sysmon.refused = True
+
+    return _on_preempt
+
+
 def sysmon_start(preempt: bool) -> int:
     """Start sysmon's thread for the calling thread; 0, or an errno."""
     if _sysmon.stopped is None:
         _sysmon.stopped = threading.Event()
         _sysmon.requested, _sysmon.running, _sysmon.target = 0, True, thread_ident()
-        _sysmon.status = f"/proc/self/task/{threading.get_native_id()}/syscall"
+        _sysmon.prepare()
         _sysmon.preempt = preempt
         # Not threading.Thread: it must not show in threading.enumerate(), nor be waited for.
         _sysmon.ident = _thread.start_new_thread(_sysmon.main, (_sysmon.stopped,))
@@ -460,6 +551,7 @@ def sysmon_ident() -> int:
 def sysmon_stop() -> None:
     if _sysmon.stopped is not None:
         _sysmon.preempt = False
+        _sysmon.release()
         _sysmon.stopped.set()
         _sysmon.stopped = None
         _sysmon.resumed.set()
@@ -467,6 +559,7 @@ def sysmon_stop() -> None:
 
 def sysmon_forked() -> None:
     """In a forked child the thread does not exist."""
+    _sysmon.release()
     _sysmon.stopped = None
     _sysmon.resumed = threading.Event()
 

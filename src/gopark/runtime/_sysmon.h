@@ -13,12 +13,15 @@
    A thread that is blocked in a lock (threading.Lock, which another goroutine may hold: the thread would wait for ever) does
    not answer, because SA_RESTART sends it back into the lock before Python can run the handler. A request to a thread in
    futex(2) is therefore sent without SA_RESTART: Python's lock then runs the handler, and goes on waiting after it. Only
-   lock waits are cut like that, and those are prepared for it. */
+   lock waits are cut like that, and those are prepared for it. A wait for the GIL is a futex, too, but not one that
+   another goroutine could end: it is told by its address, which lies in the interpreter's own state. */
 #ifndef GOPARK_SYSMON_H
 #define GOPARK_SYSMON_H
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <link.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
@@ -41,7 +44,8 @@ typedef struct {
     uint64_t rounds;    /* for statistics: times it woke, preemptions it asked for */
     uint64_t requests;
     pthread_t target;   /* the runtime's thread */
-    char status[48];    /* where the kernel tells which system call it is in */
+    int status;         /* descriptor: the kernel tells which system call it is in */
+    uintptr_t runtime, runtime_end; /* where the interpreter's own state lies */
     void (*handler)(int); /* Python's handler of SIGURG */
     pthread_t thread;
     int started;
@@ -50,7 +54,7 @@ typedef struct {
 #define GOPARK_RUNS 1
 #define GOPARK_BLOCKED 2
 
-static gopark_sysmon_t gopark_sysmon = {.slice = 10000000};
+static gopark_sysmon_t gopark_sysmon = {.slice = 10000000, .status = -1};
 
 #define GOPARK_LOAD(x) __atomic_load_n(&gopark_sysmon.x, __ATOMIC_RELAXED)
 #define GOPARK_STORE(x, v) __atomic_store_n(&gopark_sysmon.x, (v), __ATOMIC_RELAXED)
@@ -63,14 +67,33 @@ static int64_t gopark_sysmon_now(void) {
 
 /* Is the runtime's thread blocked in a lock?  A kernel that does not tell: no. */
 static int gopark_sysmon_in_futex(void) {
-    char text[16];
-    int fd = open(gopark_sysmon.status, O_RDONLY | O_CLOEXEC), n;
-    if (fd < 0) return 0;
-    n = (int)read(fd, text, sizeof(text) - 1);
-    close(fd);
-    if (n <= 0) return 0;
+    char text[64], *rest;
+    int n = (int)pread(gopark_sysmon.status, text, sizeof(text) - 1, 0);
+    uintptr_t address;
+    if (n <= 0 || text[0] < '0' || text[0] > '9' || gopark_sysmon.runtime == 0) return 0;
     text[n] = 0;
-    return text[0] >= '0' && text[0] <= '9' && strtol(text, NULL, 10) == SYS_futex;
+    if (strtol(text, &rest, 10) != SYS_futex) return 0;
+    address = (uintptr_t)strtoull(rest, NULL, 16);
+    return address < gopark_sysmon.runtime || address >= gopark_sysmon.runtime_end;
+}
+
+/* What gopark_sysmon_in_futex needs; without it no wait is ever cut. */
+static void gopark_sysmon_prepare(void) {
+    char path[48];
+    Dl_info info;
+    ElfW(Sym) *symbol = NULL;
+    void *runtime = dlsym(RTLD_DEFAULT, "_PyRuntime");
+    int fd, high;
+    if (runtime != NULL && dladdr1(runtime, &info, (void **)&symbol, RTLD_DL_SYMENT) != 0 && symbol != NULL) {
+        gopark_sysmon.runtime = (uintptr_t)runtime;
+        gopark_sysmon.runtime_end = (uintptr_t)runtime + symbol->st_size;
+    }
+    snprintf(path, sizeof(path), "/proc/self/task/%ld/syscall", (long)syscall(SYS_gettid));
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* Out of the way of programs that count on the lowest number being free. */
+    high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 500);
+    if (high >= 0) close(fd);
+    gopark_sysmon.status = high >= 0 ? high : fd;
 }
 
 /* The next SIGURG cuts a system call.  The handler, on the runtime's thread, puts SA_RESTART back; that thread is blocked
@@ -155,7 +178,7 @@ static int gopark_sysmon_start(void) {
     gopark_sysmon.requested = 0;
     gopark_sysmon.running = 1;
     gopark_sysmon.target = pthread_self();
-    snprintf(gopark_sysmon.status, sizeof(gopark_sysmon.status), "/proc/self/task/%ld/syscall", (long)syscall(SYS_gettid));
+    gopark_sysmon_prepare();
     gopark_sysmon.handler = sigaction(SIGURG, NULL, &act) == 0 ? act.sa_handler : NULL;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, 64 * 1024 < PTHREAD_STACK_MIN ? PTHREAD_STACK_MIN : 64 * 1024);
@@ -175,10 +198,14 @@ static void gopark_sysmon_stop(void) {
     GOPARK_STORE(stop, 1);
     gopark_sysmon_resumed();
     pthread_join(gopark_sysmon.thread, NULL);
+    if (gopark_sysmon.status >= 0) close(gopark_sysmon.status);
+    gopark_sysmon.status = -1;
     gopark_sysmon.started = 0;
 }
 
 static void gopark_sysmon_forked(void) {
+    if (gopark_sysmon.status >= 0) close(gopark_sysmon.status);
+    gopark_sysmon.status = -1;
     gopark_sysmon.started = 0;
     gopark_sysmon.waiting = 0;
     gopark_sysmon.requested = 0;

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from gopark.runtime import _sys, proc
-from gopark.runtime.g import Goroutine, ParkLock
+from gopark.runtime.g import GWAITING, Goroutine, ParkLock
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -26,8 +26,9 @@ _p = proc.getp()
 class _Call(ParkLock):
     """One call: what its goroutine parks on, and where the thread leaves the outcome."""
 
-    def __init__(self, fn: Callable[[], Any], gp: Goroutine, what: str) -> None:
+    def __init__(self, fn: Callable[[], Any], gp: Goroutine, what: str, done: Callable[[], object]) -> None:
         self.fn: Callable[[], Any] | None = fn
+        self.done: Callable[[], object] = done  # to be called when fn has ended, or will never begin
         self.what = what  # the caller's function, by name
         self.ctx = contextvars.copy_context()
         self.gp: Goroutine | None = gp  # None: cancelled, nobody waits any more
@@ -42,7 +43,7 @@ class _Call(ParkLock):
     def parkcancel(self, gp: Goroutine, mode: int) -> bool:
         if self.finished:
             return False
-        self.gp = None  # the thread goes on; what it returns is dropped
+        self.give_up()
         return True
 
     def describe(self, mode: int) -> str:
@@ -60,14 +61,24 @@ class _Call(ParkLock):
         finally:
             self.fn = fn = None
             self.thread = 0
+            self.done()
             _p.inject(self.finish)
 
     def finish(self) -> None:
         """On the runtime's thread."""
         _p.external -= 1
         self.finished = True
-        if self.gp is not None:
+        if self.gp is not None and self.gp.parklock is self and self.gp.status == GWAITING:
             proc.goready(self.gp)
+
+    def give_up(self) -> None:
+        """Nobody waits for it (any more): take it back if no thread has begun with it, else what it returns is dropped."""
+        self.gp = None
+        if _pool.withdraw(self):
+            _p.external -= 1
+            self.finished = True
+            self.fn = None
+            self.done()
 
 
 class PoolThread(threading.Thread):
@@ -96,16 +107,27 @@ class _Pool:
             self.threads += 1
             self.started += 1
             name = f"gopark-blocking-{self.started}"
+        # Daemonic: a call that never returns must not keep the process from ending.
+        thread = PoolThread(target=self.serve, name=name, daemon=True)
         try:
-            # Daemonic: a call that never returns must not keep the process from ending.
-            PoolThread(target=self.serve, name=name, daemon=True).start()
-        except BaseException:
-            with self.lock:
-                self.threads -= 1
-                if self.threads > 0:
+            thread.start()
+        except BaseException as e:
+            if thread.ident is None and thread not in threading._limbo:  # type: ignore[attr-defined]
+                # It could not be started.  (A signal handler may raise when it was.)
+                with self.lock:
+                    self.threads -= 1
+                if self.threads > 0 and isinstance(e, (RuntimeError, MemoryError)):
                     return  # another thread will come to it
-                self.queue.remove(call)
             raise
+
+    def withdraw(self, call: _Call) -> bool:
+        """Take *call* back, if no thread has taken it."""
+        with self.lock:
+            try:
+                self.queue.remove(call)
+            except ValueError:
+                return False
+            return True
 
     def serve(self) -> None:
         while True:
@@ -146,20 +168,32 @@ def blocking_then(
 
     Also if fn cannot be run at all: whatever happens, done is called once."""
 
-    def run() -> _T:
+    if _p.thread not in (0, _sys.thread_ident()):
         try:
             return fn(*args, **kwargs)
         finally:
             done()
-
-    if _p.thread not in (0, _sys.thread_ident()):
-        return run()
     try:
-        call = _start(run, getattr(fn, "__qualname__", None) or type(fn).__qualname__)
+        gp = proc.getg()
     except BaseException:
         done()
         raise
-    proc.gopark(call, 0, "blocking call")
+    what = getattr(fn, "__qualname__", None) or type(fn).__qualname__
+    call = _Call(lambda: fn(*args, **kwargs), gp, what, done)
+    _p.external += 1
+    # Preempted with the pool's lock held, it would keep every other goroutine's call waiting.
+    gp.nopreempt += 1
+    try:
+        try:
+            _pool.submit(call)
+        finally:
+            gp.nopreempt -= 1
+        proc.gopark(call, 0, "blocking call")
+    except BaseException:
+        # Cancelled; or raised before it was parked: no thread, no room on the stack, a signal handler.
+        if call.gp is not None and not call.finished:
+            call.give_up()
+        raise
     if call.exc is not None:
         try:
             raise call.exc
@@ -167,22 +201,6 @@ def blocking_then(
             call.exc = None  # no cycle through the traceback
     result: _T = call.value
     return result
-
-
-def _start(run: Callable[[], Any], what: str) -> _Call:
-    gp = proc.getg()
-    call = _Call(run, gp, what)
-    _p.external += 1
-    # Preempted with the pool's lock held, it would keep every other goroutine's call waiting.
-    gp.nopreempt += 1
-    try:
-        _pool.submit(call)
-    except BaseException:
-        _p.external -= 1
-        raise
-    finally:
-        gp.nopreempt -= 1
-    return call
 
 
 def counts() -> tuple[int, int, int]:

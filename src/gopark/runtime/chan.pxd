@@ -32,6 +32,8 @@ cdef class Sudog(ParkLock):
     @cython.locals(c=Chan)
     cpdef bint parkcommit(self, Goroutine gp, int mode) except -1
     cpdef bint parkcancel(self, Goroutine gp, int mode) except -1
+    @cython.locals(c=Chan)
+    cpdef object after_fork(self)
     @cython.locals(other=Sudog)
     cdef object wake(self, int how)
 
@@ -82,6 +84,5 @@ cdef class Case:
 @cython.locals(sg=Sudog)
 cdef Sudog acquire_sudog(Chan c, int mode, object elem)
 cdef object release_sudog(Sudog sg)
-cdef bint elsewhere() noexcept
 cpdef object new_note()
 cpdef bint thread_park(ParkLock lock, int mode, object note, int64_t when) except -1

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Channels: goroutines hand values to one another.  After Go's runtime/chan.go.
 
 What lives here: the channel, its ring buffer, and the lists of those who wait on it.  What waits on several
@@ -27,10 +28,10 @@ import operator
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from gopark.runtime import _sys, proc
-from gopark.runtime.g import Goroutine, ParkLock
+from gopark.runtime.g import Goroutine, ParkLock, waiting_threads
 
 # Sudog.mode, and the parkmode of a goroutine in a plain operation
 SEND = 1
@@ -116,6 +117,11 @@ class Sudog(ParkLock):
 
     def describe(self, mode: int) -> str:
         return repr(self.c)
+
+    def after_fork(self) -> None:
+        c = self.c
+        if c is not None:
+            c.after_fork()
 
     def wake(self, how: int) -> None:
         """Unlink it, with the others of its select, and make whoever waits runnable."""
@@ -271,6 +277,9 @@ class Chan:
             sg.wake(_CLOSED)
             sg = self.sendq.head
 
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("a Chan cannot be copied or pickled: the copy would know nothing of who waits on it")
+
     def after_fork(self) -> None:
         """In a forked child: nobody waits, the goroutines that did are the parent's."""
         for q in (self.sendq, self.recvq):
@@ -368,7 +377,7 @@ class Chan:
     def sendwait(self, value: Any) -> None:
         while True:
             sg = acquire_sudog(self, _SEND, value)
-            if elsewhere():
+            if proc.foreign():
                 sg.note = new_note()
                 thread_park(sg, _SEND, sg.note, _NEVER)
             else:
@@ -385,7 +394,7 @@ class Chan:
     def recvwait(self) -> Any:
         while True:
             sg = acquire_sudog(self, _RECV, None)
-            if elsewhere():
+            if proc.foreign():
                 sg.note = new_note()
                 thread_park(sg, _RECV, sg.note, _NEVER)
             else:
@@ -412,6 +421,10 @@ class Case:
 
     def __repr__(self) -> str:
         return f"{self.c!r}.on_send({self.elem!r})" if self.mode == _SEND else f"{self.c!r}.on_recv()"
+
+    def describe(self) -> str:
+        """For dumps: without the value, whose code must not run there, and which may be long."""
+        return f"{self.c!r}.on_send(...)" if self.mode == _SEND else f"{self.c!r}.on_recv()"
 
 
 # -- Sudogs --------------------------------------------------------------------------------------------------
@@ -441,11 +454,6 @@ def release_sudog(sg: Sudog) -> None:
 # -- threads that gopark does not run on ---------------------------------------------------------------------
 
 
-def elsewhere() -> bool:
-    """Is this a thread that gopark does not run on, while it runs on another?"""
-    return _p.thread != 0 and _sys.thread_ident() != _p.thread
-
-
 def new_note() -> Any:
     """What such a thread blocks on: a lock, taken."""
     note = threading.Lock()
@@ -457,6 +465,8 @@ def thread_park(lock: ParkLock, mode: int, note: Any, when: int) -> bool:
     """gopark_until for such a thread: block it until *note* is released.  False: the time was up."""
     if not lock.parkcommit(None, mode):  # type: ignore[arg-type]
         return True
+    me = _sys.thread_ident()
+    waiting_threads[me] = lock
     try:
         if when == _NEVER:
             note.acquire()
@@ -468,12 +478,20 @@ def thread_park(lock: ParkLock, mode: int, note: Any, when: int) -> bool:
         # Ctrl-C on the main thread.  A value that was handed over in this very moment is lost with the call.
         lock.parkcancel(None, mode)  # type: ignore[arg-type]
         raise
+    finally:
+        waiting_threads.pop(me, None)
     return not lock.parkcancel(None, mode)  # type: ignore[arg-type]
 
 
 # -- the interpreted core ------------------------------------------------------------------------------------
 
 _lock = threading.RLock()
+
+
+def forked() -> None:
+    """In a forked child: a thread that does not exist there may have held the lock."""
+    global _lock
+    _lock = threading.RLock()
 
 
 def _locked(step: Callable[..., Any]) -> Callable[..., Any]:

@@ -83,22 +83,9 @@ def _line(code: CodeType, lasti: int) -> int:
     return code.co_firstlineno
 
 
-def _function(fn: Any) -> Any:
-    # What a callable comes down to: through functools.partial, bound methods, callable objects.
-    for _ in range(10):
-        inner = getattr(fn, "func", None) or getattr(fn, "__func__", None)
-        if inner is None and not hasattr(fn, "__code__") and not isinstance(fn, type):
-            call: Any = type(fn).__call__
-            inner = call if hasattr(call, "__code__") else None
-        if inner is None:
-            break
-        fn = inner
-    return fn
-
-
 def _entry(fn: Any) -> Frame:
     """The function of a goroutine without a Python frame: it has not started, or is not written in Python."""
-    fn = _function(fn)
+    fn = g.function(fn)
     name = getattr(fn, "__qualname__", None) or type(fn).__qualname__
     name = f"{getattr(fn, '__module__', None) or '?'}.{name}"
     code: Any = getattr(fn, "__code__", None)
@@ -148,7 +135,7 @@ def _top_frame(gp: Goroutine) -> FrameType | None:
     frame = _thread_frame(_p.thread)
     if gp is _p.curg or gp is _p.maing:
         return frame
-    code = getattr(_function(gp.fn), "__code__", None)
+    code = getattr(g.function(gp.fn), "__code__", None)
     bottom = frame
     while bottom is not None:
         if bottom.f_code is code:

@@ -20,6 +20,7 @@ import re
 import select
 import signal
 import struct
+from _thread import LockType
 from dataclasses import asdict
 from types import FrameType
 
@@ -46,7 +47,10 @@ class Server:
                 # depend on when another thread runs.
                 remove_stale(self.dirfd, self.pid)
                 self.open_trace()
-                _thread.start_new_thread(self.serve, ())
+                begun = _thread.allocate_lock()
+                begun.acquire()
+                _thread.start_new_thread(self.serve, (begun,))
+                begun.acquire()  # until then it looks like a thread of the program's, which could wake somebody
             except BaseException:
                 self.close()
                 raise
@@ -103,7 +107,8 @@ class Server:
 
     # -- the thread ------------------------------------------------------------------------------------------
 
-    def serve(self) -> None:
+    def serve(self, begun: LockType) -> None:
+        begun.release()
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         # poll, then accept: an accept that blocks has a descriptor number reserved, and a program's dup2 to that very number
         # would fail with EBUSY.

@@ -8,13 +8,12 @@ The poller gets a new epoll instance (the old one is shared with the parent: a c
 open descriptor registered again.  Locks and waiting lists forget the goroutines that do not exist.
 """
 
-import gc
 import os
 import sys
 from typing import Any
 
-from gopark.runtime import _sys, debug_server, lifecycle, netpoll_epoll, proc, sysmon
-from gopark.runtime.g import Goroutine
+from gopark.runtime import _sys, chan, debug_server, lifecycle, netpoll, netpoll_epoll, proc, sysmon
+from gopark.runtime.g import Goroutine, waiting_threads
 
 _p = proc.getp()
 _kept: list[Any] = []  # what must never be destroyed
@@ -29,24 +28,33 @@ def keep(obj: Any) -> None:
 def _after_fork_in_child() -> None:
     # Python runs this in the child before os.fork returns there: on the forking goroutine's stack.
     me = _p.curg if _p.thread == _sys.thread_ident() else None
-    for gp in _p.allgs:
-        if gp is not me:
-            if gp.stack is not None:
-                keep(gp.stack)
-            keep(gp)
+    was_main = me is _p.maing
+    others = [gp for gp in _p.allgs if gp is not me]
+    for gp in others:
+        if gp.stack is not None:
+            keep(gp.stack)
+        keep(gp)
     if me is None and _p.g0 is not None:
         # Forked from another thread: the greenlets of the runtime's thread can never run again.
         for stack in (_p.g0, *_p.gfree):
             keep(stack)
-    # Whoever has state in which a goroutine can wait says so with a method `after_fork`.
-    for obj in gc.get_objects():
-        if str(type(obj).__module__).startswith("gopark.") and hasattr(type(obj), "after_fork"):
-            obj.after_fork()
+    # Whatever somebody waits on is known by who waits.  (Not by the collector, which does not list what gc.freeze has
+    # frozen, as programs do before they fork.)
+    for gp in others:
+        if gp.parklock is not None:
+            gp.parklock.after_fork()
+    chan.forked()
+    for lock in waiting_threads.values():
+        lock.after_fork()
+    waiting_threads.clear()
+    netpoll.pollcache.after_fork()
     _sys.sysmon_forked()
     _p.forked(me)
     netpoll_epoll.netpollforked()
-    lifecycle.forked(me)
+    lifecycle.forked(me, was_main)
     debug_server.forked()
+    for gp in others:
+        _p.gone(gp)  # whoever counts on their end (a WaitGroup, a Group) has it
     if me is not None:
         sysmon.start()
         debug_server.start()

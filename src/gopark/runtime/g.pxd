@@ -13,6 +13,7 @@ cdef class ParkLock:
     cpdef bint parkcommit(self, Goroutine gp, int mode) except -1
     cpdef bint parkcancel(self, Goroutine gp, int mode) except -1
     cpdef object parkrefuse(self, int mode)
+    cpdef object after_fork(self)
 
 cdef class Goroutine:
     cdef object __weakref__

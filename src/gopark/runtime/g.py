@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from contextvars import Context
 from types import CodeType
-from typing import Any
+from typing import Any, NoReturn
 
 from gopark.runtime.timers import Timer
 
@@ -59,6 +59,19 @@ def os_error(err: int, what: str) -> OSError:
     return OSError(err, f"{what}: {os.strerror(err).lower()}")
 
 
+def function(fn: Any) -> Any:
+    """What a callable comes down to: through functools.partial, bound methods, callable objects."""
+    for _ in range(10):
+        inner = getattr(fn, "func", None) or getattr(fn, "__func__", None)
+        if inner is None and not hasattr(fn, "__code__") and not isinstance(fn, type):
+            call: Any = type(fn).__call__
+            inner = call if hasattr(call, "__code__") else None
+        if inner is None:
+            break
+        fn = inner
+    return fn
+
+
 _lifecycle: Any = None
 
 
@@ -92,6 +105,12 @@ class ParkLock:
     def describe(self, mode: int) -> str:
         """For dumps: what the goroutine waits for."""
         return ""
+
+    def after_fork(self) -> None:
+        """In a forked child, where whoever waits here does not exist: forget them all."""
+
+
+waiting_threads: dict[int, ParkLock] = {}  # by ident: what threads that gopark does not run on are blocked in
 
 
 class Goroutine:
@@ -164,7 +183,8 @@ class Goroutine:
     @property
     def exception(self) -> BaseException | None:
         """What it raised, or None (also while it runs).  Looking at it counts as collecting it."""
-        self.collected = True
+        if self.status == _DEAD:
+            self.collected = True
         return self.exc
 
     def join(self, timeout: float | None = None) -> bool:
@@ -191,6 +211,9 @@ class Goroutine:
         next cancel().  Safe from any thread."""
         if self.status != _DEAD:
             rare().cancel(self)
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("a Goroutine cannot be copied or pickled: there would be two of it")
 
     def take_pending(self) -> BaseException:
         exc = self.pending

@@ -13,7 +13,9 @@ import sys
 import threading
 import traceback
 import warnings
+import weakref
 from collections.abc import Callable
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
@@ -39,12 +41,18 @@ _CANCEL_GRACE = (
 )
 _CANCEL_AGAIN = 0.5  # s: from then on, between one cancellation and the next
 _CANCEL_ROUNDS = 10  # how often, before they are given up with a warning
+_CANCEL_TURNS = 1000  # how often those that have come meanwhile are cancelled, before they are given up
 
 _p = proc.getp()
 _in_run = False
 _watching = threading.Lock()  # held while somebody is added to Goroutine.watchers
 _old_sigint: Any = None
 _wakeup_fd = -1  # the signal pipe's write end; made once, kept
+_starting = threading.RLock()  # held while a thread makes the runtime its own
+_owner = threading.local()  # .guard: on the thread that gopark runs on, unless it is the main one
+_program = False  # this is a forked child whose program is the goroutine that forked
+_exiting = False  # the main goroutine of an implicitly started runtime has called goexit
+_failed: weakref.WeakSet[Goroutine] = weakref.WeakSet()  # ended with an exception
 _runtime_dir = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
@@ -53,11 +61,18 @@ _runtime_dir = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 def enter(what: str) -> Goroutine:
     """A goroutine is needed here.  Starts the runtime on this thread, with the caller as main goroutine, or says why not."""
-    if _p.thread == 0:
-        start()
-        atexit.register(_at_exit)
-        assert _p.maing is not None
-        return _p.maing
+    with _starting:
+        if _p.thread == 0:
+            me = threading.current_thread()
+            # (In a child that it has forked, it is the main thread.)
+            if isinstance(me, blocking.PoolThread) and me is not threading.main_thread():
+                raise RuntimeError(
+                    f"{what}: gopark does not run any more; this is a thread of its pool for blocking calls"
+                )
+            start()
+            _register_at_exit(_at_exit)
+            assert _p.maing is not None
+            return _p.maing
     if _sys.thread_ident() != _p.thread:
         raise RuntimeError(
             f"{what}: this is thread {threading.current_thread().name!r}, but gopark runs on another thread: "
@@ -69,19 +84,65 @@ def enter(what: str) -> Goroutine:
     )
 
 
+# Before the threads that are left are waited for: they must find an end of the runtime, not one that nobody runs any more.
+_register_at_exit: Any = getattr(threading, "_register_atexit", atexit.register)
+
+
+def start_for_go() -> None:
+    """gopark.go on a thread that gopark does not run on, when it runs nowhere (or not for long any more)."""
+    if threading.current_thread() is threading.main_thread() and _p.thread == 0:
+        enter("go")
+    else:
+        raise RuntimeError(
+            "gopark.go: gopark does not run (yet, or any more), and this is not the main thread, to start it"
+        )
+
+
+class _Guard:
+    """Goes with the thread that gopark runs on: a thread may end without having ended the runtime."""
+
+    def __init__(self) -> None:
+        self.thread = _sys.thread_ident()
+
+    def __del__(self) -> None:
+        if _p.thread == self.thread == _sys.thread_ident():
+            _orphaned()
+
+
+def _orphaned() -> None:
+    # What the goroutines left behind can never run again: greenlets belong to their thread.
+    left = [gp for gp in _p.allgs if gp is not _p.maing]
+    for gp in left:
+        if gp.stack is not None:
+            fork.keep(gp.stack)
+        _p.abandon(gp)
+    fork.keep((_p.g0, _p.gfree))
+    _p.gfree = []
+    stop()
+    if left:
+        warnings.warn(
+            f"gopark: its thread has ended; {len(left)} goroutine(s) were abandoned, among them {left[0]!r}: end the "
+            "thread's work with gopark.run, which waits for them",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
 def start() -> None:
     """Start the runtime on this thread; the caller becomes the main goroutine."""
-    global _old_sigint
     netpoll.poll_server_init()
     gp = Goroutine(None, (), None)
+    gp.forked = _program
     root = _sys.getcurrent()
+    _sys.measure_headroom()
     _p.begin(gp, root)
     gp.label = "main"
     if threading.current_thread() is threading.main_thread():
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            _old_sigint = signal.signal(signal.SIGINT, _on_sigint)
+        watch_sigint()
         debug_signals.install()
         _watch_signals()
+    else:
+        _owner.guard = _Guard()
     if _on_gc not in gc.callbacks:
         gc.callbacks.append(_on_gc)
     sysmon.start()
@@ -91,6 +152,7 @@ def start() -> None:
 def stop() -> None:
     """End the runtime on this thread: only the main goroutine is left.  It can be started again, here or elsewhere."""
     global _old_sigint
+    _owner.__dict__.pop("guard", None)
     debug_server.stop()
     sysmon.stop()
     debug_signals.restore()
@@ -113,20 +175,21 @@ def run(main: Callable[..., _T], /, *args: Any, **kwargs: Any) -> _T:
     global _in_run
     if not callable(main):
         raise TypeError(f"gopark.run: main must be callable, not {main!r}")
-    if _p.thread != 0:
-        if _p.thread != _sys.thread_ident():
+    with _starting:
+        if _p.thread == 0:
+            start()
+        elif _p.thread != _sys.thread_ident():
             raise RuntimeError("gopark.run: gopark is running on another thread already")
-        if _in_run or _p.curg is not _p.maing:
+        elif _in_run or _p.curg is not _p.maing:
             raise RuntimeError("gopark.run cannot be called from a goroutine: call the function itself")
-    else:
-        start()
-    _in_run = True
+        _in_run = True
     try:
         result: Any = None
         try:
             result = contextvars.copy_context().run(main, *args, **kwargs)
         except Goexit:
-            _drain(None)
+            while others := _others():
+                _drain(others, None)
         if inspect.iscoroutine(result):
             result.close()
             raise TypeError(
@@ -138,7 +201,7 @@ def run(main: Callable[..., _T], /, *args: Any, **kwargs: Any) -> _T:
     finally:
         _in_run = False
         try:
-            _shutdown()
+            _shutdown(sys.exception())
         finally:
             stop()
 
@@ -166,18 +229,23 @@ class _Drained(ParkLock):
 _drained = _Drained()
 
 
-def _wake_main() -> None:
-    gp = _p.maing
-    # Not one that its time limit (or an interrupt) has woken already: it would be on the run queue twice.
-    if gp is not None and gp.parklock is _drained and gp.status == g.GWAITING:
-        proc.goready(gp)
+def _others() -> set[Goroutine]:
+    return {gp for gp in _p.allgs if gp is not _p.maing}
 
 
-def _drain(seconds: float | None) -> None:
-    """Park main until it is the only goroutine, or *seconds* have passed."""
-    _p.ondrain = _wake_main
+def _drain(awaited: set[Goroutine], seconds: float | None) -> None:
+    """Park main until all of *awaited* have ended (they are taken out of it), or *seconds* have passed."""
+
+    def ended(gp: Goroutine) -> None:
+        awaited.discard(gp)
+        main = _p.maing
+        # Not one that its time limit (or an interrupt) has woken already: it would be on the run queue twice.
+        if not awaited and main is not None and main.parklock is _drained and main.status == g.GWAITING:
+            proc.goready(main)
+
+    _p.ondrain = ended
     try:
-        if len(_p.allgs) <= 1:
+        if not awaited:
             return
         if seconds is None:
             proc.gopark(_drained, 0, "goroutines to finish")
@@ -187,16 +255,53 @@ def _drain(seconds: float | None) -> None:
         _p.ondrain = None
 
 
-def _shutdown() -> None:
-    """Cancel every other goroutine, and wait until they have ended."""
-    for attempt in range(_CANCEL_ROUNDS):
-        for gp in list(_p.allgs):
-            if gp is not _p.maing:
+def _shutdown(ending: BaseException | None) -> None:
+    """Cancel every other goroutine, and wait until they have ended.
+
+    What the main goroutine is sent meanwhile, or was before and had no park to be raised at (Ctrl-C, another goroutine's
+    SystemExit), neither keeps the others from their clean-up nor gets lost: it is raised at the end, unless it is
+    *ending*, which is being raised already."""
+    late = _pending()
+    try:
+        rounds = turns = 0
+        _p.urgent = isinstance(late or ending, (KeyboardInterrupt, SystemExit))
+        # A round is over when its time is up, or a second Ctrl-C cuts it short.  Those that have been started meanwhile,
+        # by the clean-up of others, have their turn when all the others have ended.
+        while rounds < _CANCEL_ROUNDS and turns < _CANCEL_TURNS and (awaited := _others()):
+            for gp in awaited:
                 proc.interrupt(gp, Cancelled())
-        _drain(_CANCEL_GRACE if attempt == 0 else _CANCEL_AGAIN)
-        if len(_p.allgs) <= 1:
-            return
+            try:
+                _drain(awaited, _CANCEL_GRACE if rounds == 0 else _CANCEL_AGAIN)
+            except BaseException as e:
+                late = late if isinstance(e, Cancelled) else e
+            rounds += bool(awaited)
+            turns += 1
+            _p.urgent = _p.urgent or rounds > 0
+            _p.ending = True  # other threads have had their chance
+            _p.attend_now()
+    finally:
+        _p.ending = True
+        _abandon_rest()
+    late = _pending() or late
+    if late is not None and late is not ending:
+        try:
+            raise late
+        finally:
+            del late, ending  # no cycle through the traceback
+
+
+def _pending() -> BaseException | None:
+    gp = _p.maing
+    assert gp is not None
+    exc: BaseException | None = gp.pending
+    gp.pending = None
+    return None if isinstance(exc, Cancelled) else exc
+
+
+def _abandon_rest() -> None:
     left = [gp for gp in _p.allgs if gp is not _p.maing]
+    if not left:
+        return
     warnings.warn(
         f"gopark: {len(left)} goroutine(s) did not end when cancelled and were abandoned, among them {left[0]!r}",
         RuntimeWarning,
@@ -213,9 +318,32 @@ def _at_exit() -> None:
     # The runtime was started by first use.  Its goroutines end as under run, unless this is not their thread.
     if _p.thread == _sys.thread_ident() and _p.curg is _p.maing:
         try:
-            _shutdown()
+            while _exiting and (others := _others()):
+                _drain(others, None)
         finally:
-            stop()
+            try:
+                _shutdown(None)
+            finally:
+                stop()
+
+
+def goexit() -> BaseException:
+    """What gopark.goexit raises."""
+    global _exiting
+    if _p.curg is _p.maing and not _in_run and _p.thread == _sys.thread_ident():
+        # There is no run to catch it: the script ends here, and at exit the others are waited for.
+        _exiting = True
+        return SystemExit(0)
+    return Goexit()
+
+
+@atexit.register
+def _report_failed() -> None:
+    # Those that are referenced to the end: after this there is nobody left who could collect their exceptions.
+    for gp in list(_failed):
+        if not gp.collected:
+            gp.collected = True
+            report_uncollected(gp)
 
 
 # -- signals and collections -------------------------------------------------------------------------------------------
@@ -239,8 +367,17 @@ def _unwatch_signals() -> None:
 
 
 def _in_runtime(frame: FrameType | None) -> bool:
-    """Was this frame, of the interpreted core, in the middle of something?"""
+    """Was this frame, of the interpreted core or of a thread that it starts, in the middle of something?"""
+    while frame is not None and frame.f_code.co_filename == threading.__file__:
+        frame = frame.f_back
     return frame is not None and frame.f_code.co_filename.startswith(_runtime_dir)
+
+
+def watch_sigint() -> None:
+    """Ctrl-C is ours unless the program has a handler.  Main thread only."""
+    global _old_sigint
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        _old_sigint = signal.signal(signal.SIGINT, _on_sigint)
 
 
 def _on_sigint(signum: int, frame: FrameType | None) -> None:
@@ -277,7 +414,7 @@ def join_wait(gp: Goroutine, timeout: float | None) -> None:
     if timeout is not None:
         ns = proc.seconds_to_ns(timeout, "join: timeout")
     if _p.thread not in (0, _sys.thread_ident()):
-        _join_from_thread(gp, timeout)
+        _join_from_thread(gp, None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
         return
     if gp is proc.getg():
         raise RuntimeError("join: a goroutine cannot wait for itself")
@@ -293,8 +430,8 @@ def _join_from_thread(gp: Goroutine, timeout: float | None) -> None:
     event = threading.Event()
     watch(gp, event)
     # done is set before the watchers are: one of the two sees the other.
-    if not gp.done:
-        event.wait(timeout)
+    if not gp.done and not event.wait(timeout):
+        unwatch(gp, event)
 
 
 def watch(gp: Goroutine, event: Any) -> None:
@@ -306,6 +443,14 @@ def watch(gp: Goroutine, event: Any) -> None:
         gp.watchers.append(event)
 
 
+def unwatch(gp: Goroutine, event: Any) -> None:
+    """Undo watch."""
+    with _watching:
+        watchers = gp.watchers
+        if watchers is not None and event in watchers:
+            watchers.remove(event)
+
+
 def exited(gp: Goroutine) -> None:
     """A goroutine ended with an exception."""
     exc = gp.exc
@@ -315,6 +460,8 @@ def exited(gp: Goroutine) -> None:
     while tb is not None and tb.tb_frame.f_globals.get("__name__", "").startswith("gopark.runtime."):
         tb = tb.tb_next
     exc.__traceback__ = tb
+    if not isinstance(exc, Cancelled):
+        _failed.add(gp)
     if isinstance(exc, (SystemExit, KeyboardInterrupt)):
         # They are about the process: the main goroutine gets them.
         gp.collected = True
@@ -333,8 +480,14 @@ def report_uncollected(gp: Goroutine) -> None:
     hook = getattr(gopark, "excepthook", excepthook)
     try:
         hook(gp, exc)
-    except Exception:
+    except BaseException as e:
+        # Nothing may leave here, where perhaps no goroutine runs; and the hook must not cost us what it was to report.
+        if isinstance(e, (SystemExit, KeyboardInterrupt)) and _p.maing is not None:
+            _p.inject(partial(_p.uncaught, e))
+            return
         traceback.print_exc()
+        if hook is not excepthook:
+            excepthook(gp, exc)
 
 
 def excepthook(goroutine: Goroutine, exc: BaseException) -> None:
@@ -355,6 +508,8 @@ def checkdead() -> bool:
     other thread that runs Python code (except the runtime's own), and a Python signal handler (except the runtime's)."""
     if _other_threads() or _signal_handlers() or _p.maing is None:
         return False
+    if _p.attention:
+        return False  # a thread woke somebody before it ended: looked at only now that there is none that could do so later
     debug.write(2, "fatal error: all goroutines are asleep - deadlock!\n\n" + debug.stack())
     proc.interrupt(_p.maing, Deadlock("all goroutines are asleep - deadlock!"))
     if _p.runqsize() == 0:
@@ -369,16 +524,18 @@ own_threads: set[int] = set()  # idents of the runtime's threads that run Python
 def _other_threads() -> bool:
     mine = {_sys.thread_ident(), _sys.sysmon_ident(), *own_threads}
     mine.update(t.ident for t in threading.enumerate() if isinstance(t, blocking.PoolThread) and t.ident)
-    return any(
-        ident not in mine and not debug_server.serves(frame) for ident, frame in sys._current_frames().items()
-    )
+    frames = sys._current_frames()
+    if _sys.thread_states() > len(frames):
+        return True  # one that has only just been started, or that runs C code and may call Python's
+    return any(ident not in mine and not debug_server.serves(frame) for ident, frame in frames.items())
 
 
 def _signal_handlers() -> bool:
     for signum in signal.valid_signals():
         handler = signal.getsignal(signum)
         if callable(handler) and handler is not signal.default_int_handler:
-            if not str(getattr(handler, "__module__", "")).startswith("gopark.runtime"):
+            module = getattr(handler, "__module__", None) or type(handler).__module__
+            if not str(module).startswith("gopark.runtime"):
                 return True
     return False
 
@@ -386,10 +543,11 @@ def _signal_handlers() -> bool:
 # -- fork --------------------------------------------------------------------------------------------------------------
 
 
-def forked(me: Goroutine | None) -> None:
+def forked(me: Goroutine | None, was_main: bool) -> None:
     """In a forked child, where *me* is the only goroutine."""
-    global _in_run, _wakeup_fd
+    global _in_run, _program, _starting, _wakeup_fd, _watching
     blocking.forked()
+    _starting, _watching = threading.RLock(), threading.Lock()  # another thread may have held them
     own_threads.clear()
     _in_run = False
     if _wakeup_fd >= 0:
@@ -399,8 +557,15 @@ def forked(me: Goroutine | None) -> None:
         _wakeup_fd = -1
         if me is not None:
             _watch_signals()
-    if me is not None and me.stack is not None and me.id != 1:
-        me.forked = True
+    if me is not None and not was_main:
+        _program = me.forked = True
+
+
+def stand_in() -> Goroutine:
+    """For a goroutine that forked, is the child's program, and returns after it has ended the runtime."""
+    gp = Goroutine(None, (), None)
+    gp.forked = True
+    return gp
 
 
 def keep(obj: Any) -> None:

@@ -94,7 +94,7 @@ def poll_close(pd: PollDesc) -> None:
     # Before it can be given out again, so that an event already fetched but not delivered does not match any more.
     pd.gen = (pd.gen + 1) & 0x7FFFFFFF
     pd.fd = -1
-    pd.rg = pd.wg = None
+    pd.rg = pd.wg = pd.user = None
     pd.rseq += 1
     pd.wseq += 1
     polldesc.pollcache.put(pd)

@@ -47,24 +47,31 @@ cdef class P:
     cdef readonly uint64_t created
     cdef public uint64_t preemptions
     cdef public object ondrain
+    cdef public object outcome
+    cdef public bint ending
+    cdef public bint urgent
     @cython.locals(gp=Goroutine)
     cpdef Goroutine findrunnable(self)
     cpdef object pollnow(self)
     @cython.locals(n=Py_ssize_t)
     cpdef object injectglist(self, GList torun)
-    @cython.locals(first=int64_t, delay=int64_t, now=int64_t)
+    @cython.locals(first=int64_t, delay=int64_t, now=int64_t, signals=bint)
     cdef bint block(self) except -1
+    cdef bint signals(self) except -1
+    cdef bint checkdead(self) except -1
     cdef object checksignals(self)
     cdef object runtimers(self, int64_t now)
     cpdef object uncaught(self, object exc)
     @cython.locals(gp=Goroutine)
     cpdef object preempt(self)
     cpdef object abandon(self, Goroutine gp)
+    cpdef object gone(self, Goroutine gp)
     cpdef object gcpoll(self)
     cpdef object begin(self, Goroutine main, object root)
     @cython.locals(me=Goroutine)
     cpdef object end(self)
     cpdef object inject(self, object item)
+    cpdef object attend_now(self)
     cdef object attend(self)
     @cython.locals(gp=Goroutine)
     cdef object gogo(self)

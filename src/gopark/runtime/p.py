@@ -61,7 +61,12 @@ class P:
         self.switches = 0
         self.created = 0
         self.preemptions = 0
-        self.ondrain: Any = None  # called when only the main goroutine is left
+        self.ondrain: Any = None  # called with each goroutine that ends, while run waits for them
+        self.outcome: Any = None  # of the goroutine that has just ended, until it is put there
+        self.ending = False  # run is about to return: other threads' goroutines come too late
+        self.urgent = (
+            False  # the program is to end: who only computes gets its Cancelled where it is preempted
+        )
 
     # -- the main loop -------------------------------------------------------------------------------------------------
 
@@ -130,17 +135,25 @@ class P:
 
     def block(self) -> bool:
         """Nothing is runnable: wait in netpoll until the next timer.  False: the caller must go to g0 (signals)."""
+        if self.timers.first != _NEVER:
+            self.timers.settle()
         first = self.timers.first
         delay = -1
+        signals = False
         if first != _NEVER:
             now = _sys.nanotime()
             delay = first - now
             if delay <= 0:
                 # Fired here, not by the caller's next look: on an idle machine the coarse clock may lag by ticks.
                 self.runtimers(now)
-                return True
+                if self.runqsize() or now - self.lastpoll < _POLL_NS:
+                    return True
+                # One timer after the other is due, and none wakes anybody: the network, the signals and (this poll
+                # releases the GIL) the other threads must have their turn all the same.
+                delay = 1
+                signals = True
         elif polldesc.waiters() == 0 and self.external == 0 and not self.attention:
-            if proc.checkdead():
+            if self.checkdead():
                 return True
             # Another thread, or a signal handler, could still wake someone.  It may also end without doing so.
             delay = _RECHECK_NS
@@ -158,11 +171,25 @@ class P:
             self.polltick = self.schedtick
             self.lastpoll = self.coarse
         self.polling = False
+        if signals:
+            self.sigpending = True
+        return self.signals()
+
+    def signals(self) -> bool:
+        """If a signal has arrived, let its Python handler run; False: the caller must go to g0 for that."""
         if self.sigpending:
             if _sys.getcurrent() is not self.g0:
                 return False
             self.checksignals()
         return True
+
+    def checkdead(self) -> bool:
+        """Is everybody asleep for good?  It has been reported then, and the main goroutine is runnable."""
+        try:
+            return proc.checkdead()
+        except BaseException as e:  # a signal handler raised in it
+            self.uncaught(e)
+            return True
 
     def checksignals(self) -> None:
         """On g0: run the Python signal handlers that are due; what one raises goes to the main goroutine."""
@@ -206,17 +233,31 @@ class P:
             gp.parklock.parkcancel(gp, gp.parkmode)
         if gp.timer is not None:
             self.timers.stop(gp.timer)
+        self.gone(gp)
+
+    def gone(self, gp: Goroutine) -> None:
+        """*gp* will never run (again): for whoever waits for its end, it was cancelled."""
+        gp.exc = g.Cancelled()
+        gp.collected = True
         gp.status = _DEAD
         self.allgs.discard(gp)
+        if gp.joinq is not None:
+            gp.joinq.wake_all()
+            gp.joinq = None
+        if gp.watchers is not None:
+            for event in gp.watchers:
+                event.set()
+            gp.watchers = None
 
     def forked(self, me: Goroutine | None) -> None:
         """In a forked child: only *me* is alive, and is the main goroutine; None: the runtime is not started."""
         self.runnext = None
         for queue in (self.runq, self.globq, self.preempted):
             queue.clear()
-        self.timers.forked(lambda arg: isinstance(arg, polldesc.PollDesc))
+        self.timers.retain(outlives_goroutines)
         self.injected.clear()
-        self.attention = self.polling = self.sigpending = self.handoff = False
+        self.attention = self.polling = self.sigpending = self.handoff = self.ending = False
+        self.outcome = None
         self.external = 0
         self.ondrain = None
         self.allgs.clear()
@@ -225,6 +266,7 @@ class P:
             self.thread = 0
             self.g0 = None
             self.gfree = []
+            self.nextid = 1
         else:
             self.allgs.add(me)
 
@@ -245,6 +287,7 @@ class P:
         main.ctx = None
         self.allgs.add(main)
         self.maing = self.curg = main
+        self.ending = self.urgent = False
         self.coarse = self.lastpoll = _sys.coarsetime()
         self.thread = _sys.thread_ident()
 
@@ -267,6 +310,13 @@ class P:
         for queue in (self.runq, self.globq, self.preempted):
             while queue.pop() is not None:
                 pass
+        # Nor must those begin there that other threads have started just now.  (Functions stay: who has injected one
+        # counts on its call.)
+        late = [item for item in self.injected if isinstance(item, Goroutine)]
+        for gp in late:
+            self.injected.remove(gp)
+            self.gone(gp)
+        self.timers.retain(outlives_goroutines)
         self.allgs.clear()
         self.nextid = 1
         self.thread = 0
@@ -296,6 +346,11 @@ class P:
         self.attention = True
         if self.polling:
             netpoll_epoll.netpollbreak()
+
+    def attend_now(self) -> None:
+        """Take over what other threads have injected."""
+        if self.attention:
+            self.attend()
 
     def attend(self) -> None:
         self.attention = False
@@ -327,3 +382,9 @@ class P:
             gp = None
         self.switches += 1
         return stack
+
+
+def outlives_goroutines(arg: Any) -> bool:
+    """Does the timer with this argument go on after a run, and in a forked child?  Not one that would wake a goroutine that
+    is no more, or start one (time.after_func).  Deadlines, channels' timers and contexts belong to objects that remain."""
+    return not isinstance(arg, (Goroutine, tuple))

@@ -26,6 +26,7 @@ cdef class PollDesc(ParkLock):
     cdef Timer rt
     cdef Timer wt
     cdef PollDesc link
+    cdef public object user
     cpdef bint parkcommit(self, Goroutine gp, int mode) except -1
     cpdef bint parkcancel(self, Goroutine gp, int mode) except -1
     cpdef object parkrefuse(self, int mode)

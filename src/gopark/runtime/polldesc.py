@@ -40,6 +40,7 @@ class PollDesc(ParkLock):
         self.wt: Timer | None = None
         self.rtboth = False  # rt was armed with netpoll_deadline
         self.link: PollDesc | None = None  # next in the free list
+        self.user: Any = None  # the FDMutex of the descriptor's operations: it has an after_fork
 
     def parkcommit(self, gp: Goroutine, mode: int) -> bool:
         """gopark's commit hook (Go's netpollblockcommit): PD_WAIT -> G, unless a wake raced it."""
@@ -132,6 +133,8 @@ class PollCache:
         netpoll_waiters = 0
         for pd in self.table:
             pd.rg = pd.wg = None
+            if pd.user is not None:
+                pd.user.after_fork()
 
     def put(self, pd: PollDesc) -> None:
         pd.link = self.first

@@ -28,6 +28,8 @@ cdef object sleep_ns(int64_t ns)
 cpdef int64_t nanotime() noexcept
 cpdef P getp()
 cpdef TimerHeap gettimers()
+@cython.locals(ident=long)
+cpdef bint foreign() except -1
 @cython.locals(gp=Goroutine)
 cpdef Goroutine getg()
 cpdef object gopark(ParkLock lock, int mode, str reason)
@@ -35,6 +37,8 @@ cpdef object gopark(ParkLock lock, int mode, str reason)
 cdef bint park_commit(ParkLock lock, int mode, str reason) except -1
 @cython.locals(gp=Goroutine)
 cdef object park_end()
+@cython.locals(gp=Goroutine)
+cdef object resumed()
 cdef Goroutine enter_to_park(ParkLock lock, int mode, str reason)
 @cython.locals(t=Timer)
 cdef object cancelled(Goroutine gp)

@@ -13,6 +13,7 @@ References: a frame that is switched away from keeps alive what its local variab
 functions that switch hold no goroutine but their own: the next one is passed in P.curg.
 """
 
+import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -58,6 +59,12 @@ def getp() -> P:
     return _p
 
 
+def foreign() -> bool:
+    """Is this an OS thread whose waits must block it?  Before gopark has started: every one but the main thread."""
+    ident = _sys.thread_ident()
+    return ident != _p.thread and (_p.thread != 0 or ident != threading.main_thread().ident)
+
+
 def pollwork() -> bool:
     """Is there work for the P, in its queues or on the network?  For background work that would give way to it.
 
@@ -90,6 +97,7 @@ def gopark(lock: ParkLock, mode: int, reason: str) -> None:
     and the goroutine goes on at once.  Raises Cancelled (or what interrupt was given) if that is what ended the park."""
     if not park_commit(lock, mode, reason):
         _sys.switch(_p.gogo())
+        resumed()
     park_end()
 
 
@@ -97,6 +105,7 @@ def park_commit(lock: ParkLock, mode: int, reason: str) -> bool:
     """The park up to its switch; True if there is none to do: the goroutine goes on itself.
 
     Apart from gopark, and park_end too, because every parked goroutine's stack has a copy of gopark's frame."""
+    _sys.headroom()
     p = _p
     gp = p.curg
     if gp is None or _sys.thread_ident() != p.thread:
@@ -116,7 +125,11 @@ def park_commit(lock: ParkLock, mode: int, reason: str) -> bool:
         return True
     p.curg = None
     p.curg = p.findrunnable()
-    return p.curg is gp
+    if p.curg is gp:
+        return True
+    if not _sys.is_current(gp.stack):
+        gp.stack = _sys.getcurrent()  # the program parks in a greenlet of its own: there it must go on
+    return False
 
 
 def park_end() -> None:
@@ -127,6 +140,19 @@ def park_end() -> None:
     gp.parklock = None
     if gp.wake == _CANCELLED:
         raise cancelled(gp)
+
+
+def resumed() -> None:
+    """A stack runs again: is it the one that the scheduler has switched to?
+
+    If not, the program has switched to a greenlet that a goroutine is parked in, itself.  What it has come to then cannot be
+    put right, but it can be said."""
+    gp = _p.curg
+    if gp is None or not _sys.is_current(gp.stack):
+        raise g.FatalError(
+            "runtime: a greenlet in which a goroutine is parked was switched to, or has ended, by the program's doing: only "
+            "the goroutine that runs in it may do that"
+        )
 
 
 def enter_to_park(lock: ParkLock, mode: int, reason: str) -> Goroutine:
@@ -148,6 +174,11 @@ def cancelled(gp: Goroutine) -> BaseException:
 
 def gopark_until(lock: ParkLock, mode: int, reason: str, when: int) -> bool:
     """gopark, but at most until *when* (ns of the monotonic clock).  False: the time was up."""
+    if when >= _NEVER - 1:
+        # No timer: one that never fires would keep a deadlock from being noticed.
+        gopark(lock, mode, reason)
+        return True
+    _sys.headroom()  # before the timer is armed: it is for this park
     arm_park(when)
     gopark(lock, mode, reason)
     return park_in_time()
@@ -207,6 +238,7 @@ def goready(gp: Goroutine) -> None:
 
 def gosched() -> None:
     """Let the others run: go to the end of the global queue.  A cancelled goroutine gets its Cancelled here."""
+    _sys.headroom()
     p = _p
     gp = p.curg
     if gp is None or _sys.thread_ident() != p.thread:
@@ -225,7 +257,10 @@ def yield_to(queue: GList) -> None:
     p.curg = None
     p.curg = p.findrunnable()
     if p.curg is not gp:
+        if not _sys.is_current(gp.stack):
+            gp.stack = _sys.getcurrent()
         _sys.switch(p.gogo())
+        resumed()
     gp.status = _RUNNING
 
 
@@ -259,7 +294,9 @@ def seconds_to_ns(seconds: Any, what: str) -> int:
             return -_NEVER
         whole = int(ns)
         return whole + 1 if ns > whole else whole
-    except (TypeError, ValueError, OverflowError):
+    except OverflowError:  # an int beyond every float
+        return _NEVER if seconds > 0 else -_NEVER
+    except (TypeError, ValueError):  # ValueError: nan
         raise TypeError(f"{what} must be a number of seconds, not {seconds!r}") from None
 
 
@@ -280,8 +317,8 @@ def newproc(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     """Create a goroutine that calls fn(*args, **kwargs), at the end of the local queue (Go's newproc)."""
     p = _p
     here = _sys.thread_ident() == p.thread
-    if not here and p.thread == 0:
-        enter("go")
+    if not here and (p.thread == 0 or p.ending):
+        g.rare().start_for_go()
         here = True
     gp = Goroutine(fn, args, kwargs)
     gp.ctx = _sys.copy_context()
@@ -304,9 +341,9 @@ def goroutine_main() -> None:
     """A stack: runs goroutine after goroutine.  When one ends and the next is new, it runs here, without a switch.
 
     Every parked goroutine's stack has a copy of this frame: what can be done in functions that return is done there.
-    The outcome is not handed from one to the other, but left in the goroutine, because an idle stack must not keep it."""
+    The outcome is not handed from one to the other, but left in the P, because an idle stack must not keep it."""
     while begin_goroutine():
-        _p.curg.value = _sys.outcome(_p.curg.ctx, _p.curg.fn, _p.curg.args, _p.curg.kwargs)  # type: ignore[union-attr,arg-type]
+        _p.outcome = _sys.outcome(_p.curg.ctx, _p.curg.fn, _p.curg.args, _p.curg.kwargs)  # type: ignore[union-attr,arg-type]
         end_goroutine()
 
 
@@ -333,18 +370,22 @@ def end_goroutine() -> None:
     """The running goroutine's function has returned, or raised: end it, and find the stack something else to do."""
     p = _p
     gp = p.curg
-    assert gp is not None
-    if type(gp.value) is _sys.Raised:
-        exc: Any = gp.value.exc
-        gp.value = None
-        if not isinstance(exc, Goexit):
-            gp.exc = exc
-        exc = None
+    if gp is None:
+        # In a forked child, whose program this goroutine is, and which has ended the runtime.
+        gp = g.rare().stand_in()
+    if type(p.outcome) is _sys.Raised:
+        if not isinstance(p.outcome.exc, Goexit):
+            gp.exc = p.outcome.exc
+    else:
+        gp.value = p.outcome
+    p.outcome = None
     if gp.forked:
         g.rare().child_ended(gp)
+    # Now, while it still runs: their finalizers are the program's code, and may park.
+    gp.fn = gp.args = gp.kwargs = gp.ctx = None
     goexit0(gp)
-    stack = gp.stack
-    gp.stack = None
+    gp.stack = None  # where it parked last: perhaps in a greenlet of the program's own
+    stack: Any = _sys.getcurrent()
     gp = None  # nothing may keep it: its end is when an exception that nobody collected is reported
     p.curg = p.findrunnable()
     if p.curg is not None and p.curg.stack is None:
@@ -362,21 +403,28 @@ def goexit0(gp: Goroutine) -> None:
     p = _p
     gp.status = _DEAD
     p.allgs.discard(gp)
-    gp.args = gp.kwargs = gp.ctx = gp.timer = gp.pending = gp.fn = None
+    if gp.timer is not None:
+        p.timers.stop(gp.timer)
+        gp.timer.arg = None  # it may be in the heap for long
+    gp.timer = gp.pending = None
     # From here on no goroutine runs: who joins it goes to the queue's end, in its turn.  (It could go to runnext; but
     # whoever joins a batch of goroutines would then be resumed between any two of them.)
     p.curg = None
     if gp.joinq is not None:
         gp.joinq.wake_all()
         gp.joinq = None
-    if gp.watchers is not None:
-        for event in gp.watchers:
-            event.set()
-        gp.watchers = None
-    if gp.exc is not None:
-        exited(gp)
-    if p.ondrain is not None and len(p.allgs) <= 1:
-        p.ondrain()
+    # No goroutine runs, so what is raised here (by a signal handler, in any of these functions) has nowhere to go.
+    try:
+        if gp.watchers is not None:
+            for event in gp.watchers:
+                event.set()
+            gp.watchers = None
+        if gp.exc is not None:
+            exited(gp)
+        if p.ondrain is not None:
+            p.ondrain(gp)
+    except BaseException as e:
+        p.uncaught(e)
 
 
 def g0_main() -> None:
@@ -433,7 +481,7 @@ class shield:
 
 def goexit() -> NoReturn:
     """End the running goroutine; its finally and with blocks run.  In the main goroutine: the others go on."""
-    raise Goexit
+    raise g.rare().goexit()
 
 
 # -- rare paths, in lifecycle.py ---------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ cdef class Selection(ParkLock):
     cpdef bint parkcommit(self, Goroutine gp, int mode) except -1
     @cython.locals(sg=Sudog)
     cpdef bint parkcancel(self, Goroutine gp, int mode) except -1
+    cpdef object after_fork(self)
     @cython.locals(sg=Sudog, closed=bint, sudogs=list)
     cdef object finish(self)
 

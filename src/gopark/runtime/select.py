@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """select: wait for the first of several channel operations.  After Go's runtime/select.go.
 
 As there: one step looks at all cases and performs one of those that are ready, chosen at random, all with the
@@ -72,7 +73,11 @@ class Selection(ParkLock):
         return True
 
     def describe(self, mode: int) -> str:
-        return ", ".join(map(repr, self.cases))
+        return ", ".join(case.describe() for case in self.cases if case is not None)
+
+    def after_fork(self) -> None:
+        for sg in self.sudogs:
+            sg.after_fork()
 
     def finish(self) -> Any:
         """After the park: what happened, or None if nothing did.  Releases the entries."""
@@ -151,7 +156,7 @@ def wait(cases: tuple[Case | None, ...], when: int) -> Any:
     while True:
         sel = Selection(cases)
         try:
-            if chan.elsewhere():
+            if proc.foreign():
                 woken = thread_wait(sel, when)
             elif when == _NEVER:
                 proc.gopark(sel, 0, reason)

@@ -7,8 +7,11 @@ yields: the goroutine is suspended inside a signal handler, like any function th
 A goroutine is not preempted where a switch could do harm:
 
 - inside the runtime;
-- in an import (its locks are held), a finalizer, a weakref or garbage collector callback, another signal handler: the
-  interrupted code holds locks that it does not know of, and would hold them while others run;
+- in an import (its locks are held), a finalizer, a weakref or garbage collector callback, another signal handler, a trace
+  function: the interrupted code holds locks that it does not know of, and would hold them while others run;
+- in a `__repr__`: Python remembers, for the thread, what it is in the middle of showing;
+- inside a call into C that looks for signals, as writing to a file does with the file's buffer locked: only where a loop
+  goes round or a function begins, which is where the interpreter, not C code, calls the handler;
 - in a `with gopark.no_preempt()` block, or with GOPARK_ASYNCPREEMPT=0.
 
 A goroutine that waits for a threading.Lock, or anything that is made of them, blocks the thread, and so whoever holds the
@@ -22,13 +25,13 @@ import dis
 import gc
 import os
 import signal
+import sys
 import threading
-import types
 import warnings
 from types import CodeType, FrameType
 from typing import Any
 
-from gopark.runtime import _sys, proc
+from gopark.runtime import _sys, g, proc
 
 SLICE_NS = 10_000_000
 
@@ -51,7 +54,10 @@ _CALLS = (
     "INSTRUMENTED", "JUMP_IF", "EXTENDED_ARG", "KW_NAMES", "CACHE", "ASYNC", "GET_A",
 )  # fmt: skip
 _may_call = frozenset(op for name, op in dis.opmap.items() if name.startswith(_CALLS))
-
+# Where the interpreter itself looks for signals, and nothing else can.  (After a call it looks, too; but while the call lasts
+# the frame is at the same instruction, and in a C function with who knows what locked.)  The compiled core's handler waits
+# until the frame is at one of these; the interpreted core cannot.
+_between = frozenset(op for name, op in dis.opmap.items() if name == "RESUME" or "JUMP_BACKWARD" in name)
 
 _BLOCKED = 2  # what sysmon_take_request says
 
@@ -90,9 +96,9 @@ def install() -> None:
     """Put the SIGURG handler in place, before one that the program has; main thread only."""
     global _installed, _previous
     current = signal.getsignal(signal.SIGURG)
-    if current is not _on_preempt:
+    if current is not _handler:
         _previous = current if callable(current) else None
-        signal.signal(signal.SIGURG, _on_preempt)
+        signal.signal(signal.SIGURG, _handler)
         signal.siginterrupt(signal.SIGURG, False)  # SA_RESTART: system calls are not cut short
     if _gc_start not in gc.callbacks:
         gc.callbacks.insert(0, _gc_start)
@@ -107,12 +113,25 @@ def stop() -> None:
     if not _installed:
         return
     _installed = False
-    if signal.getsignal(signal.SIGURG) is _on_preempt:
+    if signal.getsignal(signal.SIGURG) is _handler:
         signal.signal(signal.SIGURG, _previous or signal.SIG_DFL)
     _previous = None
     for callback in (_gc_start, _gc_stop):
         if callback in gc.callbacks:
             gc.callbacks.remove(callback)
+
+
+def chained() -> bool:
+    """Is SIGURG ours?"""
+    return _installed and signal.getsignal(signal.SIGURG) is _handler
+
+
+def chain(handler: Any) -> Any:
+    """Let *handler* have SIGURG's signals after us; who had them before."""
+    global _previous
+    before = _previous
+    _previous = handler if callable(handler) else None
+    return before
 
 
 def set_slice(ns: int) -> None:
@@ -137,41 +156,59 @@ class no_preempt:
 # -- the handler -------------------------------------------------------------------------------------------------------
 
 
-def _on_preempt(signum: int, frame: FrameType | None) -> None:
+def _on_preempt(signum: int, frame: FrameType | None) -> bool:
+    """Whether there was a request, and it was refused because of where the goroutine is: elsewhere it may be granted."""
     global _deciding
+    if _deciding:
+        # It must not decide again: with a slice shorter than that takes, the handlers would nest until the recursion limit.
+        if _previous is not None:
+            _previous(signum, frame)
+        return False
     requested = _sys.sysmon_take_request()
     if requested == _BLOCKED:
         signal.siginterrupt(signal.SIGURG, False)
     # Two signals may have arrived as one: the program's handler gets every one, as in Go.
     if _previous is not None:
         _previous(signum, frame)
-    if not requested or _deciding:
-        return
-    # One that arrives while this is being decided must not decide again: with a slice shorter than that takes, the handlers
-    # would nest until the recursion limit.
+    if not requested:
+        return False
     _deciding = True
     try:
         yes = preemptible(frame, requested == _BLOCKED)
     except RecursionError:
-        return  # the interrupted code is near the limit, which it has not reached: nothing of ours may raise there
+        return False  # the interrupted code is near the limit, but has not reached it: nothing of ours may raise there
     finally:
         _deciding = False
-    if yes:
-        _p.preempt()
+    if not yes:
+        return True
+    _p.preempt()
+    gp = _p.curg
+    if gp is not None and gp.pending is not None and gp.shield == 0:
+        # Ctrl-C while another goroutine ran: the main one need not park to notice.  And who computes on while the program
+        # is to end would never notice.
+        if _p.urgent or (gp is _p.maing and isinstance(gp.pending, (KeyboardInterrupt, SystemExit))):
+            raise gp.take_pending()
+    return False
+
+
+_handler = _sys.preempt_handler(_on_preempt, _between)
 
 
 def preemptible(frame: FrameType | None, blocked: bool) -> bool:
     """May the running goroutine be switched away from, here?  *blocked*: it waits for a lock."""
     gp = _p.curg
-    if gp is None or gp.nopreempt or _in_gc or frame is None or _sys.thread_ident() != _p.thread:
+    if gp is None or gp.nopreempt or _in_gc or _sys.thread_ident() != _p.thread:
         return False
-    if frame.f_code.co_filename.startswith(_package):
+    if frame is None:
+        return blocked  # a goroutine without Python code: go(lock.acquire)
+    if frame.f_code.co_filename.startswith(_package) and not (blocked and frame.f_code in _callers()):
         return False  # the interpreted core, in the middle of something
-    handlers = _handler_codes()
+    codes: set[CodeType] = set()
     callee: FrameType | None = None
     while frame is not None:
         code = frame.f_code
-        if code.co_name == "__del__" or code in handlers or code.co_filename in _CALLBACKS:
+        codes.add(code)
+        if code.co_name in ("__del__", "__repr__") or code.co_filename in _CALLBACKS:
             return False
         if code.co_filename in _LOCKING and not blocked:
             return False
@@ -182,11 +219,11 @@ def preemptible(frame: FrameType | None, blocked: bool) -> bool:
                 return False
         callee = frame
         frame = frame.f_back
-    return True
+    return codes.isdisjoint(_handler_codes())  # the dearest question last
 
 
-# Weak containers' callbacks run at any deallocation.
-_CALLBACKS = _stdlib("weakref.py", "_weakrefset.py")
+# Weak containers' callbacks run at any deallocation; what is being shown, or traced, is remembered for the whole thread.
+_CALLBACKS = _stdlib("weakref.py", "_weakrefset.py", "reprlib.py", "dataclasses.py", "bdb.py", "pdb.py")
 # These hold locks of the whole OS thread while they run Python code: until this goroutine has its next turn, all that want
 # the same lock would have to be interrupted in their wait.  One that waits itself is let go, or nobody could end its wait.
 _LOCKING = _stdlib(
@@ -194,14 +231,20 @@ _LOCKING = _stdlib(
 )
 
 
+def _callers() -> tuple[CodeType, ...]:
+    """The code of ours that calls goroutines' functions, which may be C functions: run, and the interpreted core's."""
+    functions: tuple[Any, ...] = (g.rare().run, _sys.outcome)
+    return tuple(fn.__code__ for fn in functions if isinstance(getattr(fn, "__code__", None), CodeType))
+
+
 def _handler_codes() -> set[CodeType]:
-    """The code of every Python signal handler that is installed."""
+    """The code of every Python signal handler that is installed, and of the trace function."""
     codes: set[CodeType] = set()
-    for signum in signal.valid_signals():
-        handler = signal.getsignal(signum)
-        handler = getattr(handler, "__func__", handler)
-        if isinstance(handler, types.FunctionType):
-            codes.add(handler.__code__)
+    for handler in (*map(signal.getsignal, signal.valid_signals()), sys.gettrace(), sys.getprofile()):
+        if callable(handler) and not isinstance(handler, signal.Handlers):
+            code = getattr(g.function(handler), "__code__", None)
+            if isinstance(code, CodeType):
+                codes.add(code)
     return codes
 
 

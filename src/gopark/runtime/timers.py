@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Timers: a 4-ary heap ordered by deadline, in nanoseconds of the monotonic clock.
 
 Only the heap lives here; who looks at it and when is the scheduler's business, what a timer does is its callback's.
@@ -6,10 +7,12 @@ Two kinds of laziness make the common cases cheap (both after Go's timers):
 
 - *Later*: a timer moved to a later deadline (every renewed read deadline) stays where it is in the heap, at `heapwhen`.
   When the scheduler gets there it finds `when` later, and moves it down then.  Ten thousand renewals cost one move.
-- *Stopped*: `stop` only sets `when` to 0.  The entry is dropped when it reaches the top, or by a sweep once a quarter of
-  the heap is stale.
+- *Stopped*: `stop` only sets `when` to 0.  The entry is dropped at the top, when the scheduler wants to know how long it
+  may wait (`settle`), or by a sweep once a quarter of the heap is stale.  So a million timers that are all stopped cost a
+  few sweeps, each linear, and not a million walks down the heap.
 
-Invariant: heapwhen <= when for every armed timer in the heap, so the heap's minimum is never too late.
+Invariant: heapwhen <= when for every armed timer in the heap, so the heap's minimum is never too late.  It may be too early:
+of a timer that was stopped, or moved to later.
 """
 
 from collections.abc import Callable
@@ -82,8 +85,6 @@ class TimerHeap:
             self.stale += 1
             if self.stale >= _SWEEP_MIN and self.stale * 4 > len(self.heap):
                 self.sweep()
-            elif t.index == 0:
-                self.settle()
         return True
 
     def run(self, now: int) -> None:
@@ -98,23 +99,30 @@ class TimerHeap:
                 t.when += t.period * (1 + (now - t.when) // t.period)
                 self.settle()
             else:
+                t.heapwhen = t.when  # for who asks what its deadline was
                 t.when = 0
                 self.removemin()
             self.fired += 1
             t.f(t.arg, t.seq)
 
-    def forked(self, keep: Callable[[Any], bool]) -> None:
-        """In a forked child: only the timers whose argument *keep* accepts remain."""
+    def retain(self, keep: Callable[[Any], bool]) -> None:
+        """Stop all timers but those whose argument *keep* accepts."""
         for t in self.heap:
             if t.when != 0 and not keep(t.arg):
                 t.when = 0
         self.sweep()
 
     def settle(self) -> None:
-        # Make the top an armed timer at its true place: drop what was stopped, move down what was moved later.
+        """Make the top an armed timer at its true place, and so `first` exact: drop what was stopped, move down what was
+        moved to later."""
+        dropped = 0
         while self.heap:
             t = self.heap[0]
             if t.when == 0:
+                dropped += 1
+                if dropped > _SWEEP_MIN:
+                    self.sweep()
+                    break
                 self.stale -= 1
                 self.removemin()
             elif t.when > t.heapwhen:

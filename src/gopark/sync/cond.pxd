@@ -2,7 +2,7 @@ cimport cython
 from libc.stdint cimport int64_t
 from gopark.runtime cimport proc
 from gopark.runtime.g cimport Goroutine
-from gopark.sync.waiters cimport Waiters, block, foreign, ready, standin, until
+from gopark.sync.waiters cimport Waiters, block, ready, standin, until
 
 cdef int64_t _SIGNALLED
 cdef int64_t _LINKED

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gopark.runtime import proc
-from gopark.runtime.g import Cancelled, Deadlock, Goroutine
-from gopark.sync.waiters import Waiters, block, foreign, ready, standin, until
+from gopark.runtime.g import Cancelled, FatalError, Goroutine
+from gopark.sync.mutex import Mutex
+from gopark.sync.rwmutex import RLocker, RWMutex
+from gopark.sync.waiters import Waiters, block, ready, standin, until
 
 # waitval
 _SIGNALLED = 0
@@ -19,7 +21,8 @@ _PARKED = 2
 
 
 class Locker(Protocol):
-    """What a Cond needs of its mutex: Mutex, RWMutex, and RWMutex.rlocker() have it."""
+    """What Mutex, RWMutex and RWMutex.rlocker() have in common, for annotations.  (A Cond takes these and their
+    subclasses only: having the methods is not enough.)"""
 
     @property
     def locked(self) -> bool: ...
@@ -35,14 +38,18 @@ class CondStatistics:
 
 
 class Cond(Waiters):
-    """A condition variable.  *mutex* is what wait gives up while it waits: a Mutex, an RWMutex, or an
-    RWMutex.rlocker().
+    """A condition variable.  *mutex* is what wait gives up while it waits: a Mutex, an RWMutex (or an object
+    of a subclass), or an RWMutex.rlocker().
 
     `with cond:` locks the mutex."""
 
-    def __init__(self, mutex: Locker) -> None:
-        if not (hasattr(mutex, "lock") and hasattr(mutex, "unlock") and hasattr(mutex, "locked")):
-            raise TypeError(f"Cond: mutex must be a gopark.sync.Mutex or RWMutex, not {mutex!r}")
+    def __init__(self, mutex: Mutex | RWMutex | RLocker) -> None:
+        # A waiter is on our list when it unlocks.  An unlock that parked, as a foreign lock's may, would put it
+        # on a second one through the same links.
+        if not isinstance(mutex, (Mutex, RWMutex, RLocker)):
+            raise TypeError(
+                f"Cond: mutex must be a gopark.sync.Mutex, an RWMutex or its rlocker(), not {mutex!r}"
+            )
         Waiters.__init__(self)
         self.mutex: Any = mutex
 
@@ -56,7 +63,7 @@ class Cond(Waiters):
         when = until(timeout, "Cond.wait: timeout")
         if not self.mutex.locked:
             raise RuntimeError("Cond.wait: the mutex must be locked")
-        away = foreign()
+        away = proc.foreign()
         gp = standin(0) if away else proc.getg()
         gp.waitval = _LINKED
         Waiters.parkcommit(self, gp, 0)
@@ -123,7 +130,7 @@ class Cond(Waiters):
 
     def block_thread(self, gp: Goroutine, when: int) -> bool:
         try:
-            woken = block(gp, when)
+            woken = block(self, gp, when)
         except BaseException:
             if not self.parkcancel(gp, 0):
                 self.signal()
@@ -131,16 +138,19 @@ class Cond(Waiters):
         return woken or not self.parkcancel(gp, 0)
 
     def relock(self) -> None:
-        # Whatever happens the caller must hold the mutex again: its `with` block will unlock it.  Only a
-        # Deadlock says that this can never be.
+        # Who is cancelled (or interrupted) must hold the mutex again all the same: its `with` block will unlock
+        # it.  An Exception that comes from outside (a signal handler's) comes once; a second one, or a Deadlock,
+        # says that lock does not work: it would again and again.
         late: BaseException | None = None
         while True:
             try:
                 self.mutex.lock()
                 break
-            except Deadlock:
+            except FatalError:
                 raise
             except BaseException as e:
+                if isinstance(e, Exception) and isinstance(late, Exception):
+                    raise
                 if late is None or isinstance(late, Cancelled):
                     late = e
         if late is not None:

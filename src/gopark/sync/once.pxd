@@ -2,7 +2,7 @@ cimport cython
 from gopark.runtime cimport _sys
 from gopark.runtime cimport proc
 from gopark.runtime.g cimport Goroutine
-from gopark.sync.waiters cimport Waiters, foreign, ready
+from gopark.sync.waiters cimport Waiters, ready
 
 cdef int _NEW
 cdef int _RUNNING

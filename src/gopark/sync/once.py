@@ -6,7 +6,7 @@ from typing import Any
 
 from gopark.runtime import _sys, proc
 from gopark.runtime.g import Goroutine
-from gopark.sync.waiters import Waiters, foreign, ready
+from gopark.sync.waiters import Waiters, ready
 
 _NEW = 0
 _RUNNING = 1
@@ -44,7 +44,7 @@ class Once(Waiters):
             return
         if not callable(fn):
             raise TypeError(f"Once.do: fn must be callable, not {fn!r}")
-        me: Any = _sys.thread_ident() if foreign() else proc.getg()
+        me: Any = _sys.thread_ident() if proc.foreign() else proc.getg()
         if self.state == _NEW:
             self.state = _RUNNING
             self.owner = me

@@ -3,10 +3,8 @@ from libc.stdint cimport int64_t
 from gopark.runtime cimport _sys
 from gopark.runtime cimport proc
 from gopark.runtime.g cimport Goroutine, ParkLock
-from gopark.runtime.proc cimport P
 
 cdef int64_t _TIMEDOUT
-cdef P _p
 
 cdef class Waiters(ParkLock):
     cdef object __weakref__
@@ -23,11 +21,10 @@ cdef class Waiters(ParkLock):
     @cython.locals(gp=Goroutine, woken=bint)
     cpdef int64_t park_thread(self, str reason, int mode, int64_t val, int64_t when) except? -2
 
-@cython.locals(ident=long)
-cpdef bint foreign() except -1
 @cython.locals(gp=Goroutine)
 cpdef Goroutine standin(int64_t val)
-cpdef bint block(Goroutine gp, int64_t when) except -1
+cpdef bint block(Waiters lock, Goroutine gp, int64_t when) except -1
+cdef bint block_until(Goroutine gp, int64_t when) except -1
 cpdef object ready(Goroutine gp)
 @cython.locals(ns=int64_t)
 cpdef int64_t until(object timeout, str what) except? -2

@@ -15,14 +15,12 @@ A thread on which gopark does not run is represented in the list by a Goroutine 
 never runs: its id is 0 and its stack is the lock that the thread is blocked on."""
 
 import _thread
-import threading
 from typing import Any, NoReturn
 
 from gopark.runtime import _sys, proc
-from gopark.runtime.g import Goroutine, ParkLock
+from gopark.runtime.g import Goroutine, ParkLock, waiting_threads
 
 _TIMEDOUT = -1
-_p = proc.getp()
 
 
 class Waiters(ParkLock):
@@ -71,7 +69,7 @@ class Waiters(ParkLock):
         there is returned.  _TIMEDOUT if it was *when* (ns of the monotonic clock; 0: never) first.
 
         A goroutine parks; another OS thread blocks, alone."""
-        if foreign():
+        if proc.foreign():
             return self.park_thread(reason, mode, val, when)
         gp = proc.getg()
         gp.waitval = val
@@ -86,7 +84,7 @@ class Waiters(ParkLock):
         if not self.parkcommit(gp, mode):
             return gp.waitval
         try:
-            woken = block(gp, when)
+            woken = block(self, gp, when)
         except BaseException:
             # A signal handler raised, on the main thread.
             if not self.parkcancel(gp, mode):
@@ -95,6 +93,10 @@ class Waiters(ParkLock):
         if not woken and self.parkcancel(gp, mode):
             return _TIMEDOUT
         return gp.waitval
+
+    def describe(self, mode: int) -> str:
+        """For dumps: which lock.  The address tells it from others that look the same."""
+        return f"{self!r} at {id(self):#x}"
 
     def after_fork(self) -> None:
         """In a forked child: who waited does not exist there."""
@@ -107,13 +109,6 @@ class Waiters(ParkLock):
         )
 
 
-def foreign() -> bool:
-    """Is this an OS thread whose waits must block it?  Before gopark has started: every one but the main
-    thread."""
-    ident = _sys.thread_ident()
-    return ident != _p.thread and (_p.thread != 0 or ident != threading.main_thread().ident)
-
-
 def standin(val: int) -> Goroutine:
     """A Goroutine that stands for this thread in a waiting list."""
     gp = Goroutine(None, (), None)
@@ -123,8 +118,17 @@ def standin(val: int) -> Goroutine:
     return gp
 
 
-def block(gp: Goroutine, when: int) -> bool:
-    """Block this thread until its stand-in is made ready; False if it was *when* first (0: never)."""
+def block(lock: Waiters, gp: Goroutine, when: int) -> bool:
+    """Block this thread until its stand-in on *lock*'s list is made ready; False if it was *when* first (0: never)."""
+    me = _sys.thread_ident()
+    waiting_threads[me] = lock
+    try:
+        return block_until(gp, when)
+    finally:
+        waiting_threads.pop(me, None)
+
+
+def block_until(gp: Goroutine, when: int) -> bool:
     if when == 0:
         taken: bool = gp.stack.acquire()
         return taken
