@@ -6,11 +6,21 @@ a select.  For network calls: net.dial(..., ctx=ctx), and `with attach(ctx, conn
 
 A context is linked to its parent only once somebody can notice its end without asking: through done,
 after_func, attach, or a linked child.  Until then err() asks upwards, and the clock; so one that is merely
-passed on costs its parent nothing and cannot leak.  Any thread may use any of this."""
+passed on costs its parent nothing and cannot leak.
 
+Nor can one that is linked, and then dropped: what would end it (its parent, the runtime's timer) knows it
+weakly.  The channel that done returns keeps it alive, for whoever has only that.  A hook (after_func, attach)
+needs nobody who waits, so it keeps its context alive as long as anything is left of the tree.
+
+Any thread may use any of this, also in signal handlers and finalizers: there is no lock.  Whoever is to be
+told is taken off a dict, in one step, by the thread that then tells it; linking may be done twice, also by two
+at once.  Nothing recurses: a tree may be of any depth."""
+
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, NoReturn, Protocol
 
 from gopark import time
 from gopark.runtime import proc
@@ -66,17 +76,27 @@ class Context:
     """Made by background and the with_... functions.  A context manager: cancelled at its block's end."""
 
     def __init__(self, parent: "Context | None", until: int = 0, key: Any = None, val: Any = None) -> None:
-        self._parent = parent  # whose end is also ours; None: nobody's
         self._values: Context | None = parent  # where to look for values that are not ours
-        self._until = until  # own deadline, ns; 0: none
         self._key = key
         self._val = val
+        self._parent: Context | None  # whose end is also ours; None: nobody's
+        # The whole tree's hooks (their keys), with their contexts.  All members have the same dict: whoever can still end
+        # one of them keeps those alive that have hooks.
+        self._pins: dict[object, Context]
+        if parent is None or parent is _background:
+            self._parent = None
+            self._pins = {}
+        else:
+            self._parent = parent
+            self._pins = parent._pins
+            if parent._until != 0 and (until == 0 or parent._until < until):
+                until = parent._until
+        self._until: int = until  # the deadline, ns: its own, or the earliest above; 0: none
         self._kind: type[Canceled | DeadlineExceeded] | None = None  # how it ended; set once
         self._cause: BaseException | None = None
-        self._linked = False  # the parent, and the timer, will tell us
-        self._timer: Timer | None = None
-        # Who is to be told when it ends, without parking: linked children and hooks.
-        self._listeners: dict[Any, None] = {}
+        self._linked = False  # it will be told by its parent, that by its own, and so on; and by the timer
+        # Who is to be told when it ends: hooks (a key of their own: the function) and linked children (_Ref: None).
+        self._listeners: dict[Any, Callable[[], object] | None] = {}
 
     # -- what one asks it
     # ---------------------------------------------------------------------------------------------------
@@ -84,13 +104,13 @@ class Context:
     @property
     def done(self) -> Chan:
         """A channel that is closed when the context ends: `ctx.done.recv_ok()`, or a case of a select."""
-        chan: Chan | None = self.__dict__.get("_chan")
+        chan: _Done | None = self.__dict__.get("_chan")
         if chan is None:
             # setdefault: two threads may come here at once, and one channel is kept.
-            chan = self.__dict__.setdefault("_chan", Chan())
+            chan = self.__dict__.setdefault("_chan", _Done(self))
             self._link()
             if self._kind is not None:
-                _close(chan)
+                chan.end()
         return chan
 
     def err(self) -> Canceled | DeadlineExceeded | None:
@@ -101,13 +121,7 @@ class Context:
 
     def deadline(self) -> float | None:
         """When it will end by itself, on gopark.time.now()'s clock; None: never."""
-        when = 0
-        ctx: Context | None = self
-        while ctx is not None:
-            if ctx._until != 0 and (when == 0 or ctx._until < when):
-                when = ctx._until
-            ctx = ctx._parent
-        return None if when == 0 else when / 1e9
+        return None if self._until == 0 else self._until / 1e9
 
     def value(self, key: Any) -> Any:
         """What with_value has put under *key*, in this context or the nearest above; None if nothing."""
@@ -121,6 +135,8 @@ class Context:
     def cancel(self, cause: BaseException | None = None) -> None:
         """End it, and all that were derived from it; context.cause tells *cause*.  Nothing if it has ended
         already."""
+        if cause is not None and not isinstance(cause, BaseException):
+            raise TypeError(f"cancel: cause must be an exception (an instance) or None, not {cause!r}")
         self._look()
         self._end(Canceled, cause)
 
@@ -139,112 +155,187 @@ class Context:
             parts.append(f"{self._key!r}: {self._val!r}")
         return f"<gopark.context.{type(self).__name__} {', '.join(parts)}>"
 
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} cannot be copied or pickled: the copy would know nothing of the tree"
+        )
+
     # -- the tree ------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        # Has it ended without our being told?  (If linked: not told yet.)
-        parent = self._parent
-        if parent is not None:
-            if parent._kind is None:
-                parent._look()
-            if parent._kind is not None:
-                self._end(parent._kind, parent._cause)
-        if self._until != 0 and self._kind is None and proc.nanotime() >= self._until:
+        # Has it ended without our being told?  (If linked: not told yet.)  The nearest that was told counts.
+        ctx: Context | None = self
+        while ctx is not None:
+            if ctx._kind is not None:
+                self._end(ctx._kind, ctx._cause)
+                return
+            ctx = ctx._parent
+        if self._until != 0 and proc.nanotime() >= self._until:
             self._end(DeadlineExceeded, None)
-
-    def _ended(self) -> bool:
-        return self._kind is not None
 
     def _link(self) -> None:
         # From now on it is told.
-        self._look()
-        if self._linked or self._kind is not None:
-            return
+        if self._until != 0 and proc.nanotime() >= self._until:
+            self._look()
+        path = []
+        ctx: Context | None = self
+        while ctx is not None and not ctx._linked and ctx._kind is None:
+            path.append(ctx)
+            ctx = ctx._parent
+        # From the top: who is linked can rely on all above, whatever comes between two steps.
+        while path:
+            path.pop()._join()
+
+    def _join(self) -> None:
+        # One step of _link.  Another thread may do the same, or end us or the parent, between any two lines.
+        parent = self._parent
+        ref: _Ref = self.__dict__.setdefault("_ref", _Ref(self))
+        if parent is not None:
+            parent._listeners[ref] = None
+        timer = ref.timer
+        if timer is not None:
+            time.on_runtime(partial(self._arm, timer))
+        # Looked at after the linking: a parent that had ended did not tell us, and our own end did not undo this.
+        if parent is not None and parent._kind is not None:
+            self._end(parent._kind, parent._cause)
+        if self._kind is not None:
+            _disarm(ref.unlink())
         self._linked = True
-        if self._parent is not None:
-            self._parent._listen(self)
-        if self._until != 0 and self._kind is None:
-            self._timer = timer = Timer(_expire, self)
-            time.on_runtime(lambda: _p.timers.modify(timer, self._until, 0))
-            if self._ended():
-                self._stop_timer()  # on another thread, meanwhile
 
-    def _listen(self, listener: Any) -> None:
-        # Call listener._told(self) when it ends: now, if it has.
-        self._link()
-        self._listeners[listener] = None
-        if self._kind is not None and self._listeners.pop(listener, self) is None:
-            listener._told(self)
-
-    def _ignore(self, listener: Any) -> bool:
-        # Whether it was still to be told.
-        return self._listeners.pop(listener, self) is None
-
-    def _told(self, parent: "Context") -> None:
-        assert parent._kind is not None
-        self._end(parent._kind, parent._cause)
+    def _arm(self, timer: Timer) -> None:
+        # On the runtime's thread, where timers are stopped: who ends us after this look, stops it after this.
+        if self._kind is None:
+            _p.timers.modify(timer, self._until, 0)
 
     def _end(self, kind: type[Canceled | DeadlineExceeded], why: BaseException | None) -> None:
-        if self._kind is not None:
-            return
-        self._cause = why
-        self._kind = kind  # after the cause: who sees it may ask for that
-        chan = self.__dict__.get("_chan")
-        if chan is not None:
-            _close(chan)
-        self._stop_timer()
-        if self._parent is not None:
-            self._parent._ignore(self)
-        # Each is taken off before it is told: whichever thread takes it, tells it.
-        while self._listeners:
-            try:
-                listener, _ = self._listeners.popitem()
-            except KeyError:
-                return
-            listener._told(self)
+        # And all below that are linked.  They are on a list of ours: their number has no bounds, that of frames has.
+        todo = [self]
+        while todo:
+            ctx = todo.pop()
+            # No call in these three lines, so no other thread comes between.
+            if ctx._kind is not None:
+                continue  # somebody else has ended it, and tells those below
+            ctx._cause = why
+            ctx._kind = kind  # after the cause: who sees it may ask for that
+            chan: _Done | None = ctx.__dict__.get("_chan")
+            if chan is not None:
+                chan.end()
+            ref: _Ref | None = ctx.__dict__.get("_ref")
+            if ref is not None:
+                _disarm(ref.unlink())
+            # Each is taken off before it is told: whichever thread takes it, tells it.
+            while ctx._listeners:
+                try:
+                    key, fn = ctx._listeners.popitem()
+                except KeyError:
+                    break
+                if fn is not None:
+                    ctx._pins.pop(key, None)
+                    fn()
+                else:
+                    child = key()
+                    if child is not None:
+                        todo.append(child)
 
-    def _stop_timer(self) -> None:
-        timer = self._timer
-        self._timer = None
-        if timer is not None:
-            if time.here():
-                _p.timers.stop(timer)
-            else:
-                _p.inject(lambda: _p.timers.stop(timer))
+    def _hook(self, fn: Callable[[], object]) -> Callable[[], bool]:
+        # Call fn, which must not park, when it ends: now, if it has.  Returns stop, as after_func does.
+        ctx = self
+        if ctx is _background:
+            # It never ends, and must not remember everyone who asked: here is one that nobody else knows.
+            ctx = Context(None)
+        key = object()
+        ctx._pins[key] = ctx  # before the listeners: whoever takes it off those takes it off here, too
+
+        def stop() -> bool:
+            ctx._pins.pop(key, None)
+            return ctx._listeners.pop(key, None) is not None
+
+        ctx._listeners[key] = fn
+        ctx._link()
+        if ctx._kind is not None and stop():
+            fn()
+        return stop
 
 
-class _Hook:
-    """Calls a function, which must not park, when a context ends."""
+class _Done(Chan):
+    """What ctx.done returns.  Until it is closed, it keeps its context alive: nobody else may."""
 
-    def __init__(self, fn: Callable[[], object]) -> None:
-        self.fn = fn
+    __slots__ = ("ctx",)
+    ctx: Context | None
 
-    def _told(self, parent: Context) -> None:
-        self.fn()
+    def __init__(self, ctx: Context) -> None:
+        super().__init__()
+        self.ctx = ctx
+
+    def end(self) -> None:
+        try:
+            self.close()
+        except ChanClosed:
+            pass  # another thread did; or the user, who should not
+        self.ctx = None
 
 
-def _expire(ctx: Context, seq: int) -> None:
-    ctx._end(DeadlineExceeded, None)
+class _Ref(weakref.ref[Context]):
+    """A linked context, as those know it who will end it: its parent, and the runtime's timer."""
+
+    __slots__ = ("pins", "siblings", "timer")
+    siblings: dict[Any, Any] | None  # where the parent has it; None: no parent
+    timer: Timer | None  # None: there is no deadline, or the parent's comes first; or it has ended
+    pins: dict[object, Context] | None  # while there is a timer: it keeps those with hooks, as members do
+
+    # Each is equal to itself alone, and can be hashed also when the context is gone.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __new__(cls, ctx: Context) -> "_Ref":
+        ref = super().__new__(cls, ctx, _dropped)
+        parent = ctx._parent
+        ref.siblings = ref.timer = ref.pins = None
+        if parent is not None:
+            ref.siblings = parent._listeners
+        if ctx._until != 0 and (parent is None or parent._until != ctx._until):
+            ref.timer = Timer(_expire, ref)
+            ref.pins = ctx._pins
+        return ref
+
+    def unlink(self) -> Timer | None:
+        """Nobody need tell it any more.  Returns the timer, which is to be stopped, the first time only."""
+        if self.siblings is not None:
+            self.siblings.pop(self, None)
+        timer = self.timer
+        self.timer = self.pins = None  # the timer holds us
+        return timer
 
 
-def _close(chan: Chan) -> None:
-    try:
-        chan.close()
-    except ChanClosed:
-        pass  # another thread did; or the user, who should not
+def _dropped(ref: Any) -> None:
+    timer = ref.unlink()
+    if timer is not None:
+        # Perhaps in a collection, in the middle of a change to the heap: at the next scheduling decision.
+        _p.inject(partial(time.stop_later, timer))
+
+
+def _disarm(timer: Timer | None) -> None:
+    if timer is not None:
+        if time.here():
+            _p.timers.stop(timer)
+        else:
+            _p.inject(partial(time.stop_later, timer))
+
+
+def _expire(ref: _Ref, seq: int) -> None:
+    ctx = ref()
+    if ctx is not None:
+        ctx._end(DeadlineExceeded, None)
 
 
 class _Background(Context):
-    """Never ends, so whoever wants to be told need not be remembered."""
+    """Never ends."""
 
-    def cancel(self, cause: BaseException | None = None) -> None:
-        pass
-
-    def _listen(self, listener: Any) -> None:
+    def _end(self, kind: type[Canceled | DeadlineExceeded], why: BaseException | None) -> None:
         pass
 
 
-_background = _Background(None)
+_background: Context = _Background(None)
 
 
 def background() -> Context:
@@ -303,17 +394,13 @@ def after_func(ctx: Context, fn: Callable[[], object]) -> Callable[[], bool]:
     before)."""
     if not callable(fn):
         raise TypeError(f"after_func: fn must be callable, not {fn!r}")
-    hook = _Hook(lambda: proc.newproc(fn, (), None))
-    checked(ctx, "after_func")._listen(hook)
-    return lambda: ctx._ignore(hook)
+    return checked(ctx, "after_func")._hook(lambda: proc.newproc(fn, (), None))
 
 
 def on_end(ctx: Context, fn: Callable[[], object]) -> Callable[[], bool]:
     """after_func, but fn is called by whoever ends *ctx*, perhaps the scheduler: it must neither park nor
     raise."""
-    hook = _Hook(fn)
-    ctx._listen(hook)
-    return lambda: ctx._ignore(hook)
+    return ctx._hook(fn)
 
 
 class HasDeadline(Protocol):

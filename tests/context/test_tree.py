@@ -133,6 +133,36 @@ def test_stopped_after_func_does_not_run() -> None:
     gopark.run(main)
 
 
+@pytest.mark.parametrize("make", [context.background, context.with_cancel])
+def test_stop_was_in_time_once_only(make) -> None:
+    stop = context.after_func(make(), lambda: None)
+    assert stop() is True
+    assert stop() is False and stop() is False
+
+
+def test_two_hooks_with_the_same_function_are_two() -> None:
+    calls: list[int] = []
+
+    def fn() -> None:
+        calls.append(1)
+
+    ctx = context.with_cancel()
+    stops = [context.on_end(ctx, fn) for _ in range(3)]
+    assert stops[1]() is True
+    ctx.cancel()
+    assert calls == [1, 1]
+    assert [stop() for stop in stops] == [False, False, False]
+
+
+@pytest.mark.parametrize("make", [context.background, context.with_cancel])
+@pytest.mark.parametrize("why", ["text", 0, False, ValueError])
+def test_cause_that_is_no_exception_is_a_type_error_and_ends_nothing(make, why) -> None:
+    ctx = make()
+    with pytest.raises(TypeError, match="cause must be an exception"):
+        ctx.cancel(why)
+    assert ctx.err() is None
+
+
 def test_cancel_from_another_thread_wakes_a_goroutine_and_a_thread() -> None:
     def main() -> None:
         ctx = context.with_timeout(60)
