@@ -9,15 +9,18 @@ No goroutine of the group outlives the block.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from gopark import context
-from gopark.runtime import proc
+from gopark.runtime import _sys, proc
 from gopark.runtime.g import Cancelled, FatalError, Goexit, Goroutine
 from gopark.sync import Semaphore, WaitGroup
 from gopark.sync.onend import on_end
 
 __all__ = ["Group", "GroupStatistics"]
+
+# Who is inside which groups' blocks, the outermost first.
+_blocks: dict[Goroutine, list["Group"]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,28 +38,35 @@ class Group:
 
     The first error cancels the rest: the other goroutines, and the block itself where it is parked, get
     Cancelled, and `ctx` is cancelled with the error as its cause.  The block then raises the error; an
-    ExceptionGroup if there are several, the block's own included.  If the block raises, the goroutines are
-    cancelled and waited for, too.  A goroutine that is cancelled on its own, or calls goexit, is no error."""
+    ExceptionGroup if there are several, the block's own included (one that was raised in several places counts
+    once).  If the block raises, the goroutines are cancelled and waited for, too.  A goroutine that is cancelled
+    on its own, or calls goexit, is no error.
+
+    Cancelled, KeyboardInterrupt and the like come first: if the block raises one, or gets one while it waits for
+    the goroutines at its end, it raises just that.  The errors of the goroutines then go to gopark.excepthook,
+    as those of any goroutine do that nobody collects.
+
+    Once the block has ended, `ctx` is another context that has ended, without the cause: that is what the block
+    raised.  A context taken, or derived, from `ctx` before keeps it."""
 
     def __init__(self, limit: int | None = None) -> None:
-        if limit is not None and (not isinstance(limit, int) or limit < 1):
-            raise ValueError(f"Group: limit must be an int of 1 or more, or None, not {limit!r}")
         self.ctx = context.with_cancel()  # ends with the first error, and with the block
-        self._slots = Semaphore(limit) if limit is not None else None
         self._left = WaitGroup()
         self._running: set[Goroutine] = set()
         self._started = 0
-        self._errors: list[BaseException] = []
+        self._errors: list[Goroutine] = []  # that ended with one
         self._failed = False  # cancelled: by an error, or because the block ended with an exception
         self._owner: Goroutine | None = None  # who is in the block
-        self._notice: Cancelled | None = None  # what tells the owner
+        self._notice: Cancelled | None = None  # what tells the owner of the first error; None: not told
         self._state = "new"
+        self._slots = _limiter(limit)
 
     def go(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Goroutine:
         """Start fn(*args, **kwargs) as a goroutine of the group, parking first while *limit* of them run.
 
         The Goroutine has its result.  In a group that has failed it is cancelled before it runs.  Goroutines
-        of the group may call this too, but with a limit they may wait for one another."""
+        of the group may call this too, but with a limit they may wait for one another.  RuntimeError outside the
+        block, also if that ends while somebody who is not of the group waits here."""
         self._check(fn)
         if self._slots is not None:
             self._slots.acquire()
@@ -89,42 +99,35 @@ class Group:
             raise RuntimeError("a Group serves for one `with` block")
         self._owner = proc.getg()
         self._state = "open"
+        _blocks.setdefault(self._owner, []).append(self)
         return self
 
     def __exit__(self, kind: Any, exc: BaseException | None, tb: Any) -> bool:
-        noticed = exc is not None and exc is self._notice
-        self._withdraw_notice()
-        if exc is not None and not noticed:
-            self._fail(exc)
-        late = self._join()
-        self._state = "over"
-        self.ctx.cancel()
-        errors = self._errors
-        self._errors = []
-        if late is not None:
-            raise late
-        if exc is not None and not noticed:
-            # The block's own: alone if it is alone, or not about an error at all.
-            if not errors or not isinstance(exc, Exception):
-                return False
-            raise BaseExceptionGroup("errors in an errgroup and in its block", [exc, *errors]) from None
+        own = None if exc is self._notice else exc
+        owner = self._leave()
+        if own is not None:
+            self._fail(own)
+        error = self._outcome(own, self._join())
+        self._tell_enclosing(owner)
         try:
-            if len(errors) == 1:
-                raise errors[0] from errors[0].__cause__
-            if errors:
-                raise BaseExceptionGroup("errors in an errgroup", errors) from None
+            if error is None:
+                return True
+            if error is exc:
+                return False
+            # It keeps the context that it had where it was first raised.
+            before = error.__context__
+            try:
+                raise error
+            except BaseException:
+                error.__context__ = before
+                raise
         finally:
-            del errors, exc  # no cycle through the traceback
-        return True
+            # This frame is in the error's traceback, so it must not lead to it: a cycle.  Not by way of the owner
+            # either, which may end with it.
+            del exc, tb, own, error, owner
 
-    def after_fork(self) -> None:
-        """In a forked child: its goroutines do not exist there."""
-        gone = len(self._running)
-        self._running.clear()
-        if gone:
-            self._left.add(-gone)
-            if self._slots is not None:
-                self._slots.release(gone)
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("a Group cannot be copied or pickled: the copy would know nothing of its goroutines")
 
     def _check(self, fn: Callable[..., Any]) -> None:
         if not callable(fn):
@@ -134,6 +137,12 @@ class Group:
 
     def _start(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Goroutine:
         self._left.add(1)
+        # Looked at once more, now that the block cannot end: it may have while we waited for a slot.
+        if self._state != "open":
+            self._left.done()
+            if self._slots is not None:
+                self._slots.release()
+            raise RuntimeError("Group.go: the group's `with` block has ended")
         gp = proc.newproc(fn, args, kwargs or None)
         self._started += 1
         self._running.add(gp)
@@ -143,51 +152,116 @@ class Group:
         return gp
 
     def _ended(self, gp: Goroutine) -> None:
-        # On the scheduler.
+        p = proc.getp()
+        if p.thread != _sys.thread_ident():
+            # The thread that started it came too late for the scheduler's call; the owner is not its to interrupt.
+            p.inject(lambda: self._ended(gp))
+            return
         self._running.discard(gp)
-        exc = gp.exception
+        exc = gp.exc
         if exc is not None and not isinstance(exc, (Cancelled, Goexit)):
-            # A goroutine that noticed the group's end by ctx, and raised that, tells nothing new.
-            if not (self._failed and isinstance(exc, context.Canceled)):
-                self._errors.append(exc)
+            if self._failed and isinstance(exc, context.Canceled):
+                # It noticed the group's end by ctx, and raised that: nothing new.
+                gp.collected = True
+            else:
+                self._errors.append(gp)
                 self._fail(exc)
+                self._tell_owner()
+        # In this order: if this was the last one, the block ends before anybody gets the slot.
+        self._left.done()
         if self._slots is not None:
             self._slots.release()
-        self._left.done()
 
     def _fail(self, why: BaseException | None) -> None:
         if not self._failed:
             self._failed = True
             self.ctx.cancel(why)
-            owner = self._owner
-            if (
-                owner is not None
-                and owner is not proc.getp().curg
-                and owner.pending is None
-                and why is not None
-            ):
-                self._notice = Cancelled()
-                proc.interrupt(owner, self._notice)
         for gp in list(self._running):
             gp.cancel()
 
-    def _withdraw_notice(self) -> None:
-        # The block has ended: if it was told, but did not park since, it must not hear of it later.
+    def _tell_owner(self) -> None:
+        # Once, if there is an error, and the owner has not been given something else to raise.
         owner = self._owner
-        self._owner = None
-        if owner is not None and self._notice is not None and owner.pending is self._notice:
-            owner.pending = None
+        if owner is not None and self._errors and self._notice is None and owner.pending is None:
+            self._notice = Cancelled()
+            proc.interrupt(owner, self._notice)
+
+    def _tell_enclosing(self, owner: Goroutine | None) -> None:
+        # The inner group's notice was in the way of that of a group around it which has failed, too.
+        if owner is not None:
+            for group in reversed(_blocks.get(owner, ())):
+                group._tell_owner()
+
+    def _leave(self) -> Goroutine | None:
+        # The block has ended: if its owner was told, but did not park since, it must not hear of it later.
+        owner = self._owner
+        notice = self._notice
+        self._owner = self._notice = None
+        if owner is not None:
+            blocks = _blocks[owner]
+            blocks.remove(self)
+            if not blocks:
+                del _blocks[owner]
+            if notice is not None and owner.pending is notice:
+                owner.pending = None
+        return owner
 
     def _join(self) -> BaseException | None:
         # Wait for all, whatever happens; what happened.
         late: BaseException | None = None
-        while True:
-            try:
-                self._left.wait()
-                return late
-            except FatalError:
-                raise
-            except BaseException as e:
-                if late is None or isinstance(late, Cancelled):
-                    late = e
-                self._fail(e)
+        try:
+            while True:
+                try:
+                    self._left.wait()
+                except FatalError:
+                    raise
+                except BaseException as e:
+                    if late is None or isinstance(late, Cancelled):
+                        late = e
+                    self._fail(e)
+                    continue
+                # Since the last one's end somebody else may have come, even (another thread) just now.  Who comes
+                # counts first and then looks at the state, so one of the two sees the other.
+                self._state = "over"
+                if self._left.count == 0:
+                    return late
+                self._state = "open"
+        finally:
+            del late  # it has this frame in its traceback
+
+    def _outcome(self, own: BaseException | None, late: BaseException | None) -> BaseException | None:
+        # All have ended: what the block raises.
+        self.ctx.cancel()
+        if self._failed:
+            # The cause has the block's frame in its traceback, and that has the group.
+            self.ctx = context.with_cancel()
+            self.ctx.cancel()
+        failed = self._errors
+        self._errors = []
+        if failed and isinstance(own, context.Canceled):
+            own = None  # it noticed the group's end by ctx, and raised that: nothing new
+        # By identity: the same exception may have been raised by several, by result() for one.
+        errors: dict[int, BaseException] = {}
+        if late is not None:
+            errors[id(late)] = late
+        elif own is not None:
+            errors[id(own)] = own
+        if late is None and (own is None or isinstance(own, Exception)):
+            errors.update((id(gp.exc), gp.exc) for gp in failed if gp.exc is not None)
+        for gp in failed:
+            if id(gp.exc) in errors:
+                gp.collected = True
+        if len(errors) > 1:
+            where = "an errgroup" if own is None else "an errgroup and in its block"
+            return BaseExceptionGroup(f"errors in {where}", list(errors.values()))
+        return next(iter(errors.values()), None)
+
+
+def _limiter(limit: Any) -> Semaphore | None:
+    if limit is None:
+        return None
+    if not isinstance(limit, int) or isinstance(limit, bool):
+        raise TypeError(f"Group: limit must be an int, or None for no limit, not {limit!r}")
+    if not 1 <= limit < 1 << 62:
+        raise ValueError(f"Group: limit must be from 1 to 2**62 - 1, or None for no limit, not {limit}")
+    return Semaphore(limit)

@@ -1,11 +1,17 @@
 """Group: waiting, failing and cancelling together."""
 
+import copy
+import pickle
+import threading
+from collections.abc import Callable
+
 import pytest
 
 import gopark
 from gopark import context
 from gopark.errgroup import Group
-from support import parked
+from gopark.runtime import lifecycle
+from support import eventually, parked
 
 
 def sleeper(log: list[str] | None = None) -> None:
@@ -41,9 +47,11 @@ def test_first_error_cancels_the_rest_and_is_raised_as_itself() -> None:
                 for _ in range(3):
                     g.go(sleeper, log)
                 g.go(fail, error)
+                ctx = g.ctx
         assert raised.value is error
         assert log == ["cancelled"] * 3
-        assert g.ctx.err() == context.Canceled and context.cause(g.ctx) is error
+        assert ctx.err() == context.Canceled and context.cause(ctx) is error
+        assert g.ctx.err() == context.Canceled
         assert gopark.num_goroutine() == 1
 
     gopark.run(main)
@@ -240,7 +248,72 @@ def test_use_outside_the_block_is_an_error() -> None:
     gopark.run(main)
 
 
-@pytest.mark.parametrize("limit", [0, -1, "1", 1.5])
-def test_limit_must_be_positive(limit: object) -> None:
-    with pytest.raises(ValueError, match="limit"):
+@pytest.mark.parametrize("limit", [0, -1, 1 << 62])
+def test_limit_has_a_range(limit: int) -> None:
+    with pytest.raises(ValueError, match=rf"limit must be from 1 to 2\*\*62 - 1, or None.*, not {limit}"):
         Group(limit)
+
+
+@pytest.mark.parametrize("limit", ["2", 2.0, True])
+def test_limit_must_be_an_int(limit: object) -> None:
+    with pytest.raises(TypeError, match=f"limit must be an int, or None.*, not {limit!r}"):
+        Group(limit)
+
+
+def test_caller_from_outside_who_waits_for_a_slot_does_not_get_it_after_the_block() -> None:
+    def main() -> None:
+        gate, begun = gopark.Chan(), []
+        with Group(limit=1) as g:
+            g.go(gate.recv_ok)
+            outside = [parked(gopark.go(g.go, begun.append, i), "semacquire") for i in range(2)]
+            gopark.go(gate.close)
+        for caller in outside:  # the second one gets the slot only if the first gives it back
+            with pytest.raises(RuntimeError, match="block has ended"):
+                caller.result(10)
+        assert gopark.num_goroutine() == 1 and begun == []
+
+    gopark.run(main)
+
+
+def test_block_waits_for_what_was_started_just_before_it_would_have_ended() -> None:
+    def main() -> None:
+        gate, log = gopark.Chan(), []
+
+        def outsider() -> None:
+            first.join()  # is woken before the block is
+            g.go(lambda: gopark.sleep(0.001) or log.append("done"))
+
+        with Group() as g:
+            first = g.go(gate.recv_ok)
+            parked(gopark.go(outsider))
+            gopark.go(gate.close)
+        assert log == ["done"]
+
+    gopark.run(main)
+
+
+def test_goroutine_that_a_thread_started_is_seen_to_end_by_the_scheduler(monkeypatch) -> None:
+    watch = lifecycle.watch
+    where = []
+
+    def watch_late(gp: gopark.Goroutine, event: object) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            eventually(lambda: gp.done)
+        watch(gp, event)
+
+    def main() -> None:
+        with pytest.raises(ValueError):
+            with Group() as g:
+                context.on_end(g.ctx, lambda: where.append(threading.current_thread()))
+                gopark.blocking(g.go, fail, ValueError(), 0)
+                gopark.sleep(60)
+
+    monkeypatch.setattr(lifecycle, "watch", watch_late)
+    gopark.run(main)
+    assert where == [threading.main_thread()]
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_group_cannot_be_copied(copied: Callable[[object], object]) -> None:
+    with pytest.raises(TypeError, match="a Group cannot be copied or pickled"):
+        copied(Group())

@@ -1,9 +1,11 @@
 """Cond: signals reach who waits, in order, with the mutex held again."""
 
+import threading
+
 import pytest
 
 import gopark
-from gopark.sync import Cond, Mutex, RWMutex
+from gopark.sync import Cond, Mutex, RWMutex, Semaphore
 
 
 def start_waiters(cond: Cond, n: int, eventually, woken: list[int]) -> list[gopark.Goroutine]:
@@ -103,8 +105,6 @@ def test_wait_without_the_mutex_is_an_error() -> None:
     cond = Cond(Mutex())
     with pytest.raises(RuntimeError, match="must be locked"):
         cond.wait()
-    with pytest.raises(TypeError, match="must be a gopark"):
-        Cond(None)
 
 
 def test_works_with_either_side_of_an_rwmutex(eventually) -> None:
@@ -118,3 +118,57 @@ def test_works_with_either_side_of_an_rwmutex(eventually) -> None:
         assert rw.try_lock()
 
     gopark.run(main)
+
+
+@pytest.mark.parametrize("mutex", [None, threading.Lock(), Semaphore(1), Cond(Mutex())])
+def test_mutex_must_be_one_of_ours(mutex: object) -> None:
+    with pytest.raises(TypeError, match="must be a gopark"):
+        Cond(mutex)
+
+
+def test_foreign_lock_with_the_same_methods_is_refused() -> None:
+    class Foreign:
+        locked = True
+
+        def lock(self) -> bool:
+            return True
+
+        def unlock(self) -> None:
+            gopark.sleep(0.001)
+
+    with pytest.raises(TypeError, match="must be a gopark"):
+        Cond(Foreign())
+
+
+class Failing(Mutex):
+    """Its lock raises *errors* times, after the first, which succeeds."""
+
+    def __init__(self, errors: int) -> None:
+        super().__init__()
+        self.calls = 0
+        self.errors = errors
+
+    def lock(self, timeout: float | None = None) -> bool:
+        self.calls += 1
+        if 1 < self.calls <= 1 + self.errors:
+            raise OSError("broken")
+        return Mutex.lock(self, timeout)
+
+
+def test_error_that_comes_once_leaves_wait_with_the_mutex() -> None:
+    """What a signal handler raises in the main goroutine, say: its `with` block will unlock."""
+    mutex = Failing(1)
+    cond = Cond(mutex)
+    mutex.lock()
+    with pytest.raises(OSError, match="broken"):
+        cond.wait(0)
+    assert mutex.locked
+
+
+def test_lock_that_fails_again_is_not_tried_for_ever() -> None:
+    mutex = Failing(1 << 60)
+    cond = Cond(mutex)
+    mutex.lock()
+    with pytest.raises(OSError, match="broken"):
+        cond.wait(0)
+    assert mutex.calls == 3 and not mutex.locked

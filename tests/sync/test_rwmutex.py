@@ -1,5 +1,9 @@
 """RWMutex: readers together, writers alone, neither starves the other."""
 
+import copy
+import pickle
+from collections.abc import Callable
+
 import pytest
 
 import gopark
@@ -117,3 +121,9 @@ def test_rlocker_is_the_reading_side_as_a_lock() -> None:
     side.unlock()
     side.unlock()
     assert not side.locked
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_rlocker_cannot_be_copied(how: Callable[[object], object]) -> None:
+    with pytest.raises(TypeError, match="a RLocker cannot be copied or pickled"):
+        how(RWMutex().rlocker())

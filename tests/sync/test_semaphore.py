@@ -90,3 +90,10 @@ def test_amount_must_be_an_int(n: object) -> None:
         Semaphore(n)
     with pytest.raises(TypeError, match="must be an int"):
         Semaphore(1).acquire(n)
+
+
+@pytest.mark.parametrize("n", [0, 1 << 62])
+def test_amount_has_a_range(n: int) -> None:
+    with pytest.raises(ValueError, match=rf"n must be from 1 to 2\*\*62 - 1, not {n}"):
+        Semaphore(n)
+    assert Semaphore((1 << 62) - 1).free == (1 << 62) - 1

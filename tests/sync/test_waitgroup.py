@@ -1,5 +1,7 @@
 """WaitGroup: counting, waiting, reuse."""
 
+import enum
+
 import pytest
 
 import gopark
@@ -94,3 +96,39 @@ def test_reused_at_once_the_waiters_of_the_earlier_round_still_go_on(eventually)
         assert wg.count == 1
 
     gopark.run(main)
+
+
+@pytest.mark.parametrize("n", ["x", 1.5, None, True])
+def test_what_is_added_must_be_an_int(n: object) -> None:
+    wg = WaitGroup()
+    with pytest.raises(TypeError, match=f"n must be an int, not {n!r}"):
+        wg.add(n)
+    assert wg.count == 0
+
+
+@pytest.mark.parametrize("n", [1 << 62, -(1 << 62), 1 << 63, -(1 << 63) - 1, 1 << 100, -(1 << 100)])
+def test_what_is_added_has_a_range(n: int) -> None:
+    wg = WaitGroup()
+    with pytest.raises(ValueError, match=rf"n must be from -\(2\*\*62 - 1\) to 2\*\*62 - 1, not {n}"):
+        wg.add(n)
+    assert wg.count == 0
+
+
+def test_counter_does_not_overflow() -> None:
+    wg = WaitGroup()
+    wg.add((1 << 62) - 1)
+    for n in (1, (1 << 62) - 1):
+        with pytest.raises(OverflowError, match=rf"add\({n}\) when {wg.count} are not done"):
+            wg.add(n)
+    assert wg.count == (1 << 62) - 1
+    wg.add(-wg.count)
+    assert wg.wait(0)
+
+
+def test_ints_of_other_classes_count_as_what_they_are() -> None:
+    class Kind(enum.IntEnum):
+        TWO = 2
+
+    wg = WaitGroup()
+    wg.add(Kind.TWO)
+    assert wg.count == 2

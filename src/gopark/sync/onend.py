@@ -3,7 +3,7 @@ ran."""
 
 from collections.abc import Callable
 
-from gopark.runtime import lifecycle, proc
+from gopark.runtime import _sys, lifecycle, proc
 from gopark.runtime.g import Goroutine
 
 
@@ -22,15 +22,23 @@ class _OnEnd:
         try:
             call()
         except BaseException as e:
-            proc.getp().uncaught(e)
+            _uncaught(e)
 
 
 def on_end(gp: Goroutine, call: Callable[[], None]) -> None:
-    """Call *call* once *gp* has ended, on the scheduler: it must not park.  What it raises, the main
-    goroutine gets."""
+    """Call *call* once *gp* has ended: on the scheduler, or on this thread if it has ended by now.  It must not
+    park.  What it raises, the main goroutine gets."""
     event = _OnEnd(call)
     lifecycle.watch(gp, event)
     # It may run on another thread than ours.  Ended is set before watchers are looked at: one of the two sees
     # the other.
     if gp.done:
         event.set()
+
+
+def _uncaught(exc: BaseException) -> None:
+    p = proc.getp()
+    if p.thread in (0, _sys.thread_ident()):
+        p.uncaught(exc)
+    else:
+        p.inject(lambda: p.uncaught(exc))  # the main goroutine is not this thread's to interrupt

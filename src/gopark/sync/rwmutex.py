@@ -4,7 +4,7 @@ A writer that waits keeps new readers out, so readers cannot starve it.  When it
 wait by then come in before the next writer, so writers cannot starve them."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from gopark.runtime.g import Goroutine
 from gopark.sync.waiters import Waiters, ready, until
@@ -257,6 +257,12 @@ class RLocker:
 
     def __exit__(self, kind: Any, exc: Any, tb: Any) -> None:
         self.rw.runlock()
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} cannot be copied or pickled: the copy would know nothing of the waiters of "
+            "its RWMutex"
+        )
 
     def __repr__(self) -> str:
         return f"<reading side of {self.rw!r}>"

@@ -134,5 +134,5 @@ def units(n: Any, what: str) -> int:
     if not isinstance(n, int) or isinstance(n, bool):
         raise TypeError(f"{what}: n must be an int, not {n!r}")
     if not 1 <= n < 1 << 62:
-        raise ValueError(f"{what}: n must be 1 or more, not {n}")
+        raise ValueError(f"{what}: n must be from 1 to 2**62 - 1, not {n}")
     return n

@@ -9,6 +9,8 @@ from gopark.runtime.g import Goroutine
 from gopark.sync.onend import on_end
 from gopark.sync.waiters import Waiters, ready, until
 
+_MAX = (1 << 62) - 1  # the sum of two still fits into the 64 bits that the compiled core counts with
+
 
 @dataclass(frozen=True, slots=True)
 class WaitGroupStatistics:
@@ -34,18 +36,35 @@ class WaitGroup(Waiters):
     def add(self, n: int = 1) -> None:
         """Add *n*, which may be negative, to the counter; at zero, all who wait go on.
 
-        RuntimeError, changing nothing, if the counter would become negative."""
-        if self.count + n < 0:
-            raise RuntimeError(f"negative WaitGroup counter: add({n}) when {self.count} are not done")
-        self.count += n
-        if self.count == 0:
+        RuntimeError, changing nothing, if the counter would become negative; OverflowError if it would
+        exceed 2**62 - 1."""
+        if type(n) is not int or n >> 62 not in (0, -1):
+            check(n)
+        count = n  # a C integer in the compiled core
+        count += self.count
+        if not 0 <= count <= _MAX:
+            check(n)
+            if count < 0:
+                raise RuntimeError(f"negative WaitGroup counter: add({n}) when {self.count} are not done")
+            raise OverflowError(
+                f"WaitGroup.add: add({n}) when {self.count} are not done is more than 2**62 - 1"
+            )
+        self.count = count
+        if count == 0:
             self.round += 1
             if self.head is not None:
                 self.release()
 
     def done(self) -> None:
         """add(-1)."""
-        self.add(-1)
+        # Written out: there is nothing to check, and it is as frequent as add.
+        if self.count == 0:
+            raise RuntimeError("negative WaitGroup counter: done() when 0 are not done")
+        self.count -= 1
+        if self.count == 0:
+            self.round += 1
+            if self.head is not None:
+                self.release()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Park until the counter is zero; False if *timeout* seconds pass first."""
@@ -107,3 +126,11 @@ class WaitGroup(Waiters):
 
     def __repr__(self) -> str:
         return f"<gopark.sync.WaitGroup {self.count} to be done, {self.size} waiting>"
+
+
+def check(n: Any) -> None:
+    # A bool is an int to Python, but add(True) is a mistake.
+    if not isinstance(n, int) or isinstance(n, bool):
+        raise TypeError(f"WaitGroup.add: n must be an int, not {n!r}")
+    if not -_MAX <= n <= _MAX:
+        raise ValueError(f"WaitGroup.add: n must be from -(2**62 - 1) to 2**62 - 1, not {n}")
