@@ -8,6 +8,7 @@ import _socket
 import _thread
 import contextvars
 import errno as _errno
+import fcntl
 import os
 import select
 import signal
@@ -19,6 +20,14 @@ from types import CodeType, FrameType
 from typing import Any
 
 import greenlet
+
+try:
+    # Here, not where it is needed: a process that has given up its privileges may not be able to any more.
+    import ctypes
+
+    _HAVE_CTYPES = True
+except ImportError:  # a Python that was built without libffi
+    _HAVE_CTYPES = False
 
 IS_COMPILED = False
 MAXEVENTS = 128
@@ -319,9 +328,9 @@ def track(obj: object) -> None:
 
 
 def thread_states() -> int:
-    """How many threads Python knows of, also those that have not begun to run, or run none of its code."""
-    import ctypes
-
+    """How many threads Python knows of, also those that have not begun to run, or run none of its code; 0: not known."""
+    if not _HAVE_CTYPES:
+        return 0
     api = ctypes.pythonapi
     api.PyInterpreterState_Get.restype = api.PyInterpreterState_ThreadHead.restype = ctypes.c_void_p
     api.PyThreadState_Next.restype = ctypes.c_void_p
@@ -338,8 +347,6 @@ def is_current(g: object) -> bool:
 
 def immortalize(obj: object) -> None:
     """One reference that is never given back."""
-    import ctypes
-
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(obj))
 
 
@@ -463,9 +470,8 @@ class _Sysmon:
 
     def prepare(self) -> None:
         """What in_futex needs; without it no wait is ever cut."""
-        import ctypes
-        import fcntl
-
+        if not _HAVE_CTYPES:
+            return
         info, symbol = (ctypes.c_void_p * 4)(), ctypes.c_void_p()
         try:
             start = ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, "_PyRuntime"))

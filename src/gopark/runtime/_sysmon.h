@@ -80,14 +80,16 @@ static int gopark_sysmon_in_futex(void) {
 /* What gopark_sysmon_in_futex needs; without it no wait is ever cut. */
 static void gopark_sysmon_prepare(void) {
     char path[48];
+    int fd, high;
+#ifdef __GLIBC__ /* others have no dladdr1 */
     Dl_info info;
     ElfW(Sym) *symbol = NULL;
     void *runtime = dlsym(RTLD_DEFAULT, "_PyRuntime");
-    int fd, high;
     if (runtime != NULL && dladdr1(runtime, &info, (void **)&symbol, RTLD_DL_SYMENT) != 0 && symbol != NULL) {
         gopark_sysmon.runtime = (uintptr_t)runtime;
         gopark_sysmon.runtime_end = (uintptr_t)runtime + symbol->st_size;
     }
+#endif
     snprintf(path, sizeof(path), "/proc/self/task/%ld/syscall", (long)syscall(SYS_gettid));
     fd = open(path, O_RDONLY | O_CLOEXEC);
     /* Out of the way of programs that count on the lowest number being free. */
