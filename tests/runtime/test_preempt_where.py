@@ -234,8 +234,8 @@ def test_interrupt_reaches_a_main_goroutine_that_never_parks() -> None:
     """It was sent while the runtime's own code ran, or another goroutine."""
     ch = gopark.Chan(1)
     sent = threading.Timer(0.02, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
-    sent.start()
     with pytest.raises(KeyboardInterrupt):
+        sent.start()
         end = time.monotonic() + 20
         while time.monotonic() < end:
             ch.try_send(1)

@@ -115,9 +115,9 @@ def test_interrupts_are_mains_again_after_a_channel_that_had_them_before_the_run
                 gopark.gosched()
 
         g = gopark.go(spin)
-        gopark.go(os.kill, os.getpid(), signal.SIGINT)
         try:
             with pytest.raises(KeyboardInterrupt):
+                gopark.go(os.kill, os.getpid(), signal.SIGINT)
                 gopark.Chan().recv()
             assert not g.done
         finally:

@@ -165,6 +165,10 @@ def stop() -> None:
     if _on_gc in gc.callbacks:
         gc.callbacks.remove(_on_gc)
     _p.end()
+    if _interrupt_main in _p.injected:
+        # Ctrl-C in the last moment: not for the next run.
+        _p.injected.remove(_interrupt_main)
+        raise KeyboardInterrupt
 
 
 def run(main: Callable[..., _T], /, *args: Any, **kwargs: Any) -> _T:
@@ -282,6 +286,7 @@ def _shutdown(ending: BaseException | None) -> None:
     finally:
         _p.ending = True
         _abandon_rest()
+    _p.attend_now()
     late = _pending() or late
     if late is not None and late is not ending:
         try:
