@@ -263,20 +263,21 @@ def test_clean_up_may_use_goroutines() -> None:
     assert log == ["helped"]
 
 
+def compute(log: list[str]) -> None:
+    try:
+        while True:
+            sum(range(100))
+    finally:
+        log.append("finally")
+
+
 def test_goroutine_that_only_computes_ends_with_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     """It never parks: after an interrupt it gets its Cancelled where it is preempted."""
     monkeypatch.setattr(lifecycle, "_CANCEL_GRACE", 1000.0)  # nobody waits for so long
     log: list[str] = []
 
-    def compute() -> None:
-        try:
-            while True:
-                sum(range(100))
-        finally:
-            log.append("finally")
-
     def main() -> None:
-        go(compute)
+        go(compute, log)
         gopark.go(os.kill, os.getpid(), signal.SIGINT)
         gopark.sleep(1000)
 
@@ -288,15 +289,8 @@ def test_goroutine_that_only_computes_ends_with_the_program(monkeypatch: pytest.
 def test_or_after_its_time_is_up(no_patience: None) -> None:
     log: list[str] = []
 
-    def compute() -> None:
-        try:
-            while True:
-                sum(range(100))
-        finally:
-            log.append("finally")
-
     def main() -> None:
-        go(compute)
+        go(compute, log)
         gopark.sleep(0.001)
 
     gopark.run(main)

@@ -66,6 +66,7 @@ cdef class P:
     cpdef object preempt(self)
     cpdef object abandon(self, Goroutine gp)
     cpdef object gone(self, Goroutine gp)
+    cdef object tell_ended(self, Goroutine gp)
     cpdef object gcpoll(self)
     cpdef object begin(self, Goroutine main, object root)
     @cython.locals(me=Goroutine)

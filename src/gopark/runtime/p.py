@@ -241,6 +241,10 @@ class P:
         gp.collected = True
         gp.status = _DEAD
         self.allgs.discard(gp)
+        self.tell_ended(gp)
+
+    def tell_ended(self, gp: Goroutine) -> None:
+        """*gp* is dead: tell who joins it, goroutines and threads, and who has asked to be told (lifecycle.watch)."""
         if gp.joinq is not None:
             gp.joinq.wake_all()
             gp.joinq = None

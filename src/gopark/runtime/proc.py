@@ -410,15 +410,9 @@ def goexit0(gp: Goroutine) -> None:
     # From here on no goroutine runs: who joins it goes to the queue's end, in its turn.  (It could go to runnext; but
     # whoever joins a batch of goroutines would then be resumed between any two of them.)
     p.curg = None
-    if gp.joinq is not None:
-        gp.joinq.wake_all()
-        gp.joinq = None
     # No goroutine runs, so what is raised here (by a signal handler, in any of these functions) has nowhere to go.
     try:
-        if gp.watchers is not None:
-            for event in gp.watchers:
-                event.set()
-            gp.watchers = None
+        p.tell_ended(gp)
         if gp.exc is not None:
             exited(gp)
         if p.ondrain is not None:
