@@ -33,6 +33,10 @@ CYTHON_FAST_THREAD_STATE = "0"
 
 COMPILE_ARGS = ["-O0", "-g"] if DEBUG else ["-O3", "-g0", "-fno-plt"]
 
+MACROS = [("CYTHON_FAST_THREAD_STATE", CYTHON_FAST_THREAD_STATE)]
+if not DEBUG:
+    MACROS.append(("CYTHON_WITHOUT_ASSERTIONS", "1"))
+
 DIRECTIVES = {
     "language_level": 3,
     "annotation_typing": False,  # types come from the .pxd alone; annotations are for mypy
@@ -59,7 +63,7 @@ def extensions() -> list[Extension]:
         Extension(
             ".".join(path.relative_to(SOURCE).with_suffix("").parts),
             [str(path)],
-            define_macros=[("CYTHON_FAST_THREAD_STATE", CYTHON_FAST_THREAD_STATE)],
+            define_macros=MACROS,
             extra_compile_args=COMPILE_ARGS,
         )
         for path in sorted(compiled)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 import gopark
-from gopark.runtime import netpoll, netpoll_epoll, proc
+from gopark.runtime import netpoll, proc
 from gopark.runtime.polldesc import PollDesc
 from gopark.runtime.pollstate import MODE_R, MODE_W, POLL_ERR_CLOSING, POLL_ERR_TIMEOUT, POLL_NO_ERROR
 from support import goroutines, parked
@@ -28,7 +28,7 @@ class Side:
         except BlockingIOError:
             pass
         self.pd: PollDesc = netpoll.poll_open(self.a.fileno())
-        netpoll_epoll.netpoll(0)
+        proc.getp().poller.netpoll(0)
         netpoll.poll_reset(self.pd, MODE_R)
         netpoll.poll_reset(self.pd, MODE_W)
 
@@ -165,12 +165,12 @@ def test_data_and_deadline_race(side: Side, first: str) -> None:
     r = side.wait(MODE_R)
     side.b.send(b"x")
     if first == "data":
-        proc.getp().injectglist(netpoll_epoll.netpoll(0))
+        proc.getp().injectglist(proc.getp().poller.netpoll(0))
         side.set(-1, MODE_R)
         assert r.result(5) == POLL_NO_ERROR  # the edge is not lost to the deadline
     else:
         side.set(-1, MODE_R)
-        proc.getp().injectglist(netpoll_epoll.netpoll(0))
+        proc.getp().injectglist(proc.getp().poller.netpoll(0))
         assert r.result(5) in (POLL_NO_ERROR, POLL_ERR_TIMEOUT)
     assert netpoll.poll_reset(side.pd, MODE_R) == POLL_ERR_TIMEOUT
     side.set(0, MODE_R)

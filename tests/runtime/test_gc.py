@@ -6,7 +6,7 @@ import socket
 import pytest
 
 import gopark
-from gopark.runtime import netpoll, netpoll_epoll
+from gopark.runtime import netpoll, proc
 from gopark.runtime.pollstate import MODE_R
 from support import IS_COMPILED, eventually, goroutines, parked
 
@@ -18,7 +18,7 @@ def test_collection_polls_the_network(generation: int) -> None:
     a, b = socket.socketpair()
     a.setblocking(False)
     pd = netpoll.poll_open(a.fileno())
-    netpoll_epoll.netpoll(0)
+    proc.getp().poller.netpoll(0)
     netpoll.poll_reset(pd, MODE_R)
     reader = parked(gopark.go(netpoll.poll_wait, pd, MODE_R), "IO wait")
     b.send(b"x")

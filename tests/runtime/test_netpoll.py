@@ -4,7 +4,7 @@ import socket
 
 import gopark
 from gopark import net
-from gopark.runtime import netpoll, netpoll_epoll, polldesc, proc
+from gopark.runtime import netpoll, polldesc, proc
 from gopark.runtime.g import GList
 from gopark.runtime.pollstate import MODE_R, MODE_W
 from support import goroutines, parked
@@ -43,12 +43,12 @@ def test_waiters_are_counted_down_only_once_they_are_on_a_run_queue() -> None:
     a, b = socket.socketpair()
     a.setblocking(False)
     pd = netpoll.poll_open(a.fileno())
-    netpoll_epoll.netpoll(0)
+    proc.getp().poller.netpoll(0)
     netpoll.poll_reset(pd, MODE_R)
     reader = parked(gopark.go(netpoll.poll_wait, pd, MODE_R), "IO wait")
     assert polldesc.waiters() == 1
     b.send(b"x")
-    torun = netpoll_epoll.netpoll(-1)
+    torun = proc.getp().poller.netpoll(-1)
     assert (torun.size, polldesc.waiters()) == (1, 1)
     proc.getp().injectglist(torun)
     assert (proc.getp().runqsize(), polldesc.waiters()) == (1, 0)

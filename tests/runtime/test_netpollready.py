@@ -3,7 +3,7 @@
 import socket
 
 import gopark
-from gopark.runtime import netpoll, netpoll_epoll, polldesc, proc
+from gopark.runtime import netpoll, polldesc, proc
 from gopark.runtime.g import GList
 from gopark.runtime.polldesc import PollDesc
 from gopark.runtime.pollstate import (
@@ -22,7 +22,7 @@ class Open:
     def __init__(self) -> None:
         self.sockets = socket.socketpair()
         self.pd: PollDesc = netpoll.poll_open(self.sockets[0].fileno())
-        netpoll_epoll.netpoll(0)
+        proc.getp().poller.netpoll(0)
         netpoll.poll_reset(self.pd, MODE_W)
         assert self.pd.state() == ("nil", "nil")
 

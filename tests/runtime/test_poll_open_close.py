@@ -7,11 +7,12 @@ import select
 import socket
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import gopark
-from gopark.runtime import netpoll, netpoll_epoll, polldesc
+from gopark.runtime import netpoll, polldesc, proc
 from gopark.runtime.polldesc import POLL_BLOCK_SIZE, PollDesc
 from gopark.runtime.pollstate import (
     MODE_R,
@@ -47,15 +48,15 @@ def test_poller_is_started_once() -> None:
     """G1, G10, L1: poll_server_init calls netpollinit once; before, nothing is."""
     done = python("""
         import gopark, os
-        from gopark.runtime import netpoll, netpoll_epoll
+        from gopark.runtime import netpoll, poller, proc
         assert not netpoll.netpollinited()
-        assert netpoll_epoll.poll_descriptors() == (-1, -1)
-        assert netpoll_epoll.netpoll(0).size == 0  # harmless
+        assert type(proc.getp().poller) is poller.Poller
+        assert proc.getp().poller.netpoll(0).size == 0  # harmless
         assert not netpoll.poll_is_server_descriptor(-1)
         netpoll.poll_server_init()
-        fds = netpoll_epoll.poll_descriptors()
+        fds = proc.getp().poller.epfd, proc.getp().poller.breakfd
         netpoll.poll_server_init()
-        assert netpoll.netpollinited() and netpoll_epoll.poll_descriptors() == fds
+        assert netpoll.netpollinited() and fds == (proc.getp().poller.epfd, proc.getp().poller.breakfd)
         kinds = [os.readlink(f"/proc/self/fd/{fd}") for fd in fds]
         assert kinds == ["anon_inode:[eventpoll]", "anon_inode:[eventfd]"], kinds
         assert not any(os.get_inheritable(fd) for fd in fds)  # EPOLL_CLOEXEC
@@ -71,9 +72,10 @@ def test_poller_is_started_once() -> None:
 @goroutines
 def test_pollers_own_descriptors_are_recognised(pair: Pair) -> None:
     """G2, L5: the epoll instance and the break descriptor, and no other."""
-    for fd in netpoll_epoll.poll_descriptors():
+    poller: Any = proc.getp().poller
+    for fd in (poller.epfd, poller.breakfd, poller.sigfd):
         assert netpoll.poll_is_server_descriptor(fd)
-        assert netpoll_epoll.netpoll_is_poll_descriptor(fd)
+        assert proc.getp().poller.netpoll_is_poll_descriptor(fd)
     for fd in (-1, 0, pair[0].fileno()):
         assert not netpoll.poll_is_server_descriptor(fd)
     for s in pair:
@@ -87,7 +89,8 @@ def test_one_registration_edge_triggered_for_both_directions(pair: Pair) -> None
     pd = netpoll.poll_open(fd)
 
     def line() -> "list[str]":
-        text = Path(f"/proc/self/fdinfo/{netpoll_epoll.poll_descriptors()[0]}").read_text()
+        poller: Any = proc.getp().poller
+        text = Path(f"/proc/self/fdinfo/{poller.epfd}").read_text()
         return next(
             (ln.split() for ln in text.splitlines() if ln.startswith("tfd:") and int(ln.split()[1]) == fd), []
         )
@@ -140,7 +143,7 @@ def test_close_without_unblock_is_fatal(pair: Pair) -> None:
 def test_close_with_a_parked_goroutine_is_fatal(pair: Pair, mode: int) -> None:
     """G4: somebody parked although it was unblocked (poll_wait_canceled): an error, not a lost goroutine."""
     pd = netpoll.poll_open(pair[0].fileno())
-    netpoll_epoll.netpoll(0)
+    proc.getp().poller.netpoll(0)
     netpoll.poll_reset(pd, mode)
     netpoll.poll_unblock(pd)
     g = parked(gopark.go(netpoll.poll_wait_canceled, pd, mode), "IO wait")
@@ -180,7 +183,7 @@ def test_unblock_wakes_both_sides_with_the_closing_error(pair: Pair) -> None:
         except BlockingIOError:
             break
     pd = netpoll.poll_open(a.fileno())
-    netpoll_epoll.netpoll(0)
+    proc.getp().poller.netpoll(0)
     for mode in (MODE_R, MODE_W):
         assert netpoll.poll_reset(pd, mode) == POLL_NO_ERROR
     gs = [parked(gopark.go(netpoll.poll_wait, pd, mode), "IO wait") for mode in (MODE_R, MODE_W)]
@@ -204,7 +207,7 @@ def test_reader_of_a_write_only_pipe_end_is_told_that_it_is_not_pollable() -> No
             os.write(w, b"x" * 65536)
         except BlockingIOError:
             break
-    netpoll_epoll.netpoll(0)
+    proc.getp().poller.netpoll(0)
     netpoll.poll_reset(pd, MODE_R)
     os.close(r)  # EPOLLERR alone: the pipe stays full
     g = gopark.go(netpoll.poll_wait, pd, MODE_R)

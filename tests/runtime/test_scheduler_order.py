@@ -3,7 +3,7 @@
 import socket
 
 import gopark
-from gopark.runtime import _sys, netpoll, netpoll_epoll, polldesc, proc
+from gopark.runtime import _sys, netpoll, polldesc, proc
 from gopark.runtime.pollstate import MODE_R
 from gopark.runtime.sema import WaitQ
 from gopark.runtime.timers import Timer
@@ -195,9 +195,9 @@ def test_expired_timers_come_first() -> None:
 @goroutines
 def test_pollwork_is_known_before_blocking() -> None:
     """G15: with work in a queue the scheduler does not block; without, it polls and counts that."""
-    polls = netpoll_epoll.counters()[0]
+    polls = proc.getp().poller.counters()[0]
     gopark.sleep(0.001)
-    assert netpoll_epoll.counters()[0] > polls
+    assert proc.getp().poller.counters()[0] > polls
     assert proc.getp().runqsize() == 0
     g = gopark.go(int)
     assert proc.getp().runqsize() == 1

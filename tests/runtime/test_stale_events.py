@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import gopark
-from gopark.runtime import netpoll, netpoll_epoll, polldesc
+from gopark.runtime import netpoll, polldesc, proc
 from gopark.runtime.g import GList
 from gopark.runtime.polldesc import PollDesc
 from gopark.runtime.pollstate import MODE_R
@@ -24,7 +24,7 @@ FUTEX = {"x86_64": (202,), "aarch64": (98,)}.get(os.uname().machine)
 
 
 def stale() -> int:
-    return netpoll_epoll.counters()[2]
+    return proc.getp().poller.counters()[2]
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -91,7 +91,7 @@ def test_reuse_between_epoll_wait_and_delivery(monkeypatch: pytest.MonkeyPatch) 
     c, d = pair()
     pd = netpoll.poll_open(a.fileno())
     number = a.fileno()
-    netpoll_epoll.netpoll(0)  # takes the first edge: it is writable
+    proc.getp().poller.netpoll(0)  # takes the first edge: it is writable
     b.send(b"for the old one")
 
     def reuse() -> None:
@@ -101,9 +101,10 @@ def test_reuse_between_epoll_wait_and_delivery(monkeypatch: pytest.MonkeyPatch) 
         os.dup2(c.fileno(), number)
         assert netpoll.poll_open(number) is pd
 
-    monkeypatch.setattr(netpoll_epoll, "_buffer", Between(netpoll_epoll._buffer, reuse))
+    poller: Any = proc.getp().poller
+    monkeypatch.setattr(poller, "buffer", Between(poller.buffer, reuse))
     before = stale()
-    torun = netpoll_epoll.netpoll(0)
+    torun = proc.getp().poller.netpoll(0)
     assert (stale() - before, torun.size, pd.state()) == (1, 0, ("nil", "nil"))
     close(pd)
     os.close(number)
@@ -141,7 +142,7 @@ def test_reuse_while_a_blocked_netpoll_returns() -> None:
         c, d = pair()
         number = a.fileno()
         pd = netpoll.poll_open(number)
-        netpoll_epoll.netpoll(0)  # takes the first edge: it is writable
+        proc.getp().poller.netpoll(0)  # takes the first edge: it is writable
         netpoll.poll_reset(pd, MODE_R)
 
         def intruder() -> None:
@@ -189,7 +190,7 @@ def test_generation_changes_with_each_owner() -> None:
         generations.append((pd.index, pd.gen))
         close(pd)
     assert len(set(generations)) == 5 and len({i for i, _ in generations}) == 1
-    assert netpoll_epoll.netpoll(0).size == len(GList()) == 0
+    assert proc.getp().poller.netpoll(0).size == len(GList()) == 0
     assert polldesc.waiters() == 0
     a.close()
     b.close()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gopark
-from gopark.runtime import netpoll_epoll, proc
+from gopark.runtime import proc
 from gopark.runtime.g import Goroutine, ParkLock
 from support import eventually, goroutines, parked, started
 
@@ -123,28 +123,28 @@ def test_parking_on_a_foreign_thread_is_refused() -> None:
 @goroutines
 def test_many_breaks_are_one_write() -> None:
     """L4: until a netpoll that blocks has drained it, more netpollbreaks cost no system call."""
-    netpoll_epoll.netpoll(1)  # drained now
-    before = netpoll_epoll.counters()[3]
+    proc.getp().poller.netpoll(1)  # drained now
+    before = proc.getp().poller.counters()[3]
     for _ in range(100):
-        netpoll_epoll.netpollbreak()
-    assert netpoll_epoll.counters()[3] == before + 1
-    netpoll_epoll.netpoll(-1)  # it returns at once: the wake-up is there
+        proc.getp().poller.netpollbreak()
+    assert proc.getp().poller.counters()[3] == before + 1
+    proc.getp().poller.netpoll(-1)  # it returns at once: the wake-up is there
 
 
 @goroutines
 def test_netpoll_0_leaves_the_wakeup_for_the_blocked_netpoll() -> None:
     """L6: netpoll(0) never eats a wake-up meant for a blocked one."""
-    netpoll_epoll.netpoll(1)
-    netpoll_epoll.netpollbreak()
-    writes = netpoll_epoll.counters()[3]
+    proc.getp().poller.netpoll(1)
+    proc.getp().poller.netpollbreak()
+    writes = proc.getp().poller.counters()[3]
     for _ in range(10):
-        assert netpoll_epoll.netpoll(0).size == 0
-    netpoll_epoll.netpollbreak()
-    assert netpoll_epoll.counters()[3] == writes, "the signal was cleared by netpoll(0)"
-    assert netpoll_epoll.netpoll(-1).size == 0  # would block for ever, had netpoll(0) eaten it
-    netpoll_epoll.netpollbreak()
-    assert netpoll_epoll.counters()[3] == writes + 1, "netpoll(-1) did not drain it"
-    netpoll_epoll.netpoll(-1)
+        assert proc.getp().poller.netpoll(0).size == 0
+    proc.getp().poller.netpollbreak()
+    assert proc.getp().poller.counters()[3] == writes, "the signal was cleared by netpoll(0)"
+    assert proc.getp().poller.netpoll(-1).size == 0  # would block for ever, had netpoll(0) eaten it
+    proc.getp().poller.netpollbreak()
+    assert proc.getp().poller.counters()[3] == writes + 1, "netpoll(-1) did not drain it"
+    proc.getp().poller.netpoll(-1)
 
 
 @goroutines

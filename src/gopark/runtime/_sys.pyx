@@ -104,15 +104,34 @@ cdef extern from "Python.h":
 PyGreenlet_Import()
 
 
+# -- the seam ----------------------------------------------------------------------------------------------------------
+
+cdef object kernel = None
+
+
+def use_kernel(other):
+    """The clock and the system calls on descriptors from now on: the methods of *other*, named and called as the functions
+    below that look at `kernel` first; None: the real ones.  Returns what was in use.
+
+    For a simulation.  On the real path it costs a comparison of two pointers."""
+    global kernel
+    before, kernel = kernel, other
+    return before
+
+
 # -- clocks and threads ------------------------------------------------------------------------------------------------
 
 cpdef int64_t nanotime() noexcept:
     """CLOCK_MONOTONIC in nanoseconds."""
+    if kernel is not None:
+        return kernel.nanotime()
     return gopark_clock(CLOCK_MONOTONIC)
 
 
 cpdef int64_t coarsetime() noexcept:
     """CLOCK_MONOTONIC_COARSE in nanoseconds: a quarter of the price, behind nanotime by at most coarseres()."""
+    if kernel is not None:
+        return kernel.coarsetime()
     return gopark_clock(CLOCK_MONOTONIC_COARSE)
 
 
@@ -277,6 +296,8 @@ cdef object read_large(int fd, Py_ssize_t n, bint sock):
 
 cpdef object recv(int fd, Py_ssize_t n):
     """recv(2) on a socket: bytes, or errno as an int (small ints are cached: EAGAIN allocates nothing)."""
+    if kernel is not None:
+        return kernel.recv(fd, n)
     if n > SCRATCH:
         return read_large(fd, n, True)
     return take(gopark_recv(fd, scratch, n))
@@ -284,6 +305,8 @@ cpdef object recv(int fd, Py_ssize_t n):
 
 cpdef object read(int fd, Py_ssize_t n):
     """read(2): bytes, or errno as an int."""
+    if kernel is not None:
+        return kernel.read(fd, n)
     if n > SCRATCH:
         return read_large(fd, n, False)
     return take(c_read(fd, scratch, n))
@@ -291,6 +314,8 @@ cpdef object read(int fd, Py_ssize_t n):
 
 cpdef Py_ssize_t recv_into(int fd, object buf, Py_ssize_t off) except? -1:
     """read(2) into a writable buffer from *off* on: a count, or a negative errno."""
+    if kernel is not None:
+        return kernel.recv_into(fd, buf, off)
     cdef Py_buffer view
     cdef Py_ssize_t r
     PyObject_GetBuffer(buf, &view, PyBUF_WRITABLE)
@@ -303,6 +328,8 @@ cpdef Py_ssize_t recv_into(int fd, object buf, Py_ssize_t off) except? -1:
 
 cpdef Py_ssize_t send(int fd, object buf, Py_ssize_t off) except? -1:
     """send(2) without SIGPIPE from *off* on: a count, or a negative errno."""
+    if kernel is not None:
+        return kernel.send(fd, buf, off)
     cdef Py_buffer view
     cdef Py_ssize_t r
     if PyBytes_CheckExact(buf):
@@ -318,6 +345,8 @@ cpdef Py_ssize_t send(int fd, object buf, Py_ssize_t off) except? -1:
 
 cpdef Py_ssize_t write(int fd, object buf, Py_ssize_t off) except? -1:
     """write(2) from *off* on: a count, or a negative errno."""
+    if kernel is not None:
+        return kernel.write(fd, buf, off)
     cdef Py_buffer view
     cdef Py_ssize_t r
     PyObject_GetBuffer(buf, &view, PyBUF_SIMPLE)
@@ -330,6 +359,8 @@ cpdef Py_ssize_t write(int fd, object buf, Py_ssize_t off) except? -1:
 
 cpdef Py_ssize_t writev(int fd, list bufs) except? -1:
     """writev(2) of at most 1024 buffers: a count, or a negative errno."""
+    if kernel is not None:
+        return kernel.writev(fd, bufs)
     cdef Py_buffer views[1024]
     cdef iovec iov[1024]
     cdef Py_ssize_t r
@@ -353,6 +384,8 @@ cpdef Py_ssize_t writev(int fd, list bufs) except? -1:
 
 cpdef object accept4(int fd):
     """accept4(SOCK_NONBLOCK | SOCK_CLOEXEC): (fd, peer's packed sockaddr), or errno as an int."""
+    if kernel is not None:
+        return kernel.accept4(fd)
     cdef sockaddr_storage a
     cdef socklen_t n = sizeof(a)
     cdef int r = c_accept4(fd, <sockaddr *>&a, &n, SOCK_NONBLOCK | SOCK_CLOEXEC)
@@ -363,6 +396,8 @@ cpdef object accept4(int fd):
 
 cpdef int connect_error(int fd) noexcept:
     """SO_ERROR: 0 or a positive errno."""
+    if kernel is not None:
+        return kernel.connect_error(fd)
     cdef int val = 0
     cdef socklen_t n = sizeof(val)
     if c_getsockopt(fd, SOL_SOCKET, SO_ERROR, &val, &n) != 0:
@@ -372,6 +407,8 @@ cpdef int connect_error(int fd) noexcept:
 
 cpdef int has_peer(int fd) noexcept:
     """getpeername: 0 if the socket is connected, else a positive errno."""
+    if kernel is not None:
+        return kernel.has_peer(fd)
     cdef sockaddr_storage a
     cdef socklen_t n = sizeof(a)
     return 0 if c_getpeername(fd, <sockaddr *>&a, &n) == 0 else errno
@@ -390,6 +427,8 @@ def socket_names(int fd):
 
 
 cpdef int set_nonblock(int fd) noexcept:
+    if kernel is not None:
+        return kernel.set_nonblock(fd)
     cdef int flags = c_fcntl(fd, F_GETFL)
     if flags < 0:
         return -errno
@@ -399,10 +438,14 @@ cpdef int set_nonblock(int fd) noexcept:
 
 
 cpdef int shutdown(int fd, int how) noexcept:
+    if kernel is not None:
+        return kernel.shutdown(fd, how)
     return 0 if c_shutdown(fd, how) == 0 else -errno
 
 
 cpdef int close(int fd) noexcept:
+    if kernel is not None:
+        return kernel.close(fd)
     # Never retried on EINTR: on Linux the descriptor is gone, and its number may be another's already.
     return 0 if c_close(fd) == 0 else -errno
 

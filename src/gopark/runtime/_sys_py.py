@@ -44,6 +44,29 @@ def coarseres() -> int:
     return 0
 
 
+# -- the seam ----------------------------------------------------------------------------------------------------------
+
+_SEAM = (
+    *("nanotime", "coarsetime", "recv", "read", "recv_into", "send", "write", "writev", "accept4"),
+    *("connect_error", "has_peer", "set_nonblock", "shutdown", "close"),
+)
+_kernel: Any = None
+
+
+def use_kernel(other: Any) -> Any:
+    """The clock and the system calls on descriptors from now on: the methods of *other*; None: the real ones.  Returns what
+    was in use."""
+    global _kernel
+    before, _kernel = _kernel, other
+    for name in _SEAM:
+        real = _real.setdefault(name, globals()[name])
+        globals()[name] = real if other is None else getattr(other, name)
+    return before
+
+
+_real: dict[str, Any] = {}
+
+
 # -- epoll -------------------------------------------------------------------------------------------------------------
 
 # select.epoll reports descriptors, not data: this is where the 64 bits that epoll_ctl was given are kept.

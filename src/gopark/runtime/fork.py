@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Any
 
-from gopark.runtime import _sys, chan, debug_server, lifecycle, netpoll, netpoll_epoll, proc, sysmon
+from gopark.runtime import _sys, chan, debug_server, lifecycle, netpoll, proc, sysmon
 from gopark.runtime.g import Goroutine, waiting_threads
 
 _p = proc.getp()
@@ -50,7 +50,7 @@ def _after_fork_in_child() -> None:
     netpoll.pollcache.after_fork()
     _sys.sysmon_forked()
     _p.forked(me)
-    netpoll_epoll.netpollforked()
+    _p.poller.netpollforked()
     lifecycle.forked(me, was_main)
     debug_server.forked()
     for gp in others:

@@ -27,7 +27,6 @@ from gopark.runtime import (
     debug_signals,
     g,
     netpoll,
-    netpoll_epoll,
     proc,
     sysmon,
 )
@@ -358,7 +357,7 @@ def _watch_signals() -> None:
     """A signal ends a blocking netpoll, whenever it arrives.  Main thread only."""
     global _wakeup_fd
     if _wakeup_fd < 0:
-        _wakeup_fd = netpoll_epoll.netpollsignal()
+        _wakeup_fd = _p.poller.netpollsignal()
     old = signal.set_wakeup_fd(_wakeup_fd, warn_on_full_buffer=False)
     if old >= 0:
         signal.set_wakeup_fd(old)  # the program has its own: leave it

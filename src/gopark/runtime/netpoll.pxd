@@ -1,17 +1,18 @@
 cimport cython
 from libc.stdint cimport int64_t, uint64_t, uint32_t
-from gopark.runtime cimport netpoll_epoll
 from gopark.runtime cimport proc
 from gopark.runtime cimport polldesc
 from gopark.runtime.g cimport GList, Goroutine, ParkLock
+from gopark.runtime.p cimport P
 from gopark.runtime.polldesc cimport PollDesc
+from gopark.runtime.poller cimport Poller
 from gopark.runtime.timers cimport Timer, TimerHeap
 
 cdef object _READY
 cdef object _WAIT
 cdef int _R
 cdef int _W
-cdef bint _inited
+cdef P _p
 
 @cython.locals(pd=PollDesc, err=int)
 cpdef PollDesc poll_open(int fd)
@@ -25,10 +26,7 @@ cpdef object poll_set_deadline(PollDesc pd, int64_t when, int mode)
 cpdef object poll_unblock(PollDesc pd)
 cpdef int netpollcheckerr(PollDesc pd, int mode) noexcept
 cpdef object netpollgoready(Goroutine gp)
-@cython.locals(gp=Goroutine)
-cpdef object netpollready(GList torun, PollDesc pd, int mode)
 cpdef bint netpollblock(PollDesc pd, int mode, bint waitio=*) except -1
 cdef bint block_begin(PollDesc pd, int mode, bint waitio) except -1
 cdef bint block_end(PollDesc pd, int mode) except -1
-cpdef Goroutine netpollunblock(PollDesc pd, int mode, bint ioready)
 cpdef object netpolldeadlineimpl(PollDesc pd, uint64_t seq, bint read, bint write)

@@ -6,8 +6,12 @@ How a goroutine waits for a descriptor:
                                       gopark's commit hook: rg PD_WAIT -> G (fails if an edge came meanwhile)
     scheduler -> netpoll -> epoll_wait -> netpollready -> netpollunblock: rg G -> PD_READY, G put on a run queue
 
-pollstate.py has the state machine as a table.  A file for each system (netpoll_epoll.py) provides netpollinit,
-netpollopen, netpollclose, netpollbreak, netpoll_is_poll_descriptor and netpoll; nothing here knows which one runs.
+pollstate.py has the state machine as a table, polldesc.py what an event does (netpollready, netpollunblock), poller.py what
+a system must provide (netpollinit, netpollopen, netpollclose, netpollbreak, netpoll_is_poll_descriptor and netpoll); only
+poll_server_init here knows which one that is.
+
+The order of imports, lowest first: timers, g, pollstate, polldesc, poller, then p and proc, which need each other (as one
+package in Go would: see __init__.py), netpoll_epoll (which needs polldesc and poller only), this file, lifecycle.
 
 Who may touch a PollDesc: only code that holds the GIL on the runtime's thread.  The semaphores still need their
 compare-and-set discipline, because netpoll may run in the middle of any Python code there: at the end of a garbage
@@ -16,9 +20,13 @@ anything in between, so the step is atomic.
 """
 
 from gopark.runtime import g, netpoll_epoll, polldesc, pollstate, proc
-from gopark.runtime.g import GList, Goroutine
-from gopark.runtime.polldesc import PollDesc
+from gopark.runtime.g import Goroutine
+from gopark.runtime.polldesc import PollDesc, netpollready, netpollunblock
+from gopark.runtime.poller import Poller
 from gopark.runtime.timers import Timer
+
+# Under their names here as well: G12 and G14, which a poller calls.
+__all__ = ["netpollready", "netpollunblock"]
 
 _NO_DEADLINE = 0
 _EXPIRED = -1
@@ -32,29 +40,27 @@ PD_READY = pollstate.PD_READY
 PD_WAIT = pollstate.PD_WAIT
 pollcache = polldesc.pollcache
 
-
-_inited = False
-
+_p = proc.getp()
 
 # -- the server (G1, G2, G10) ------------------------------------------------------------------------------------------
 
 
 def poll_server_init() -> None:
-    """Start the poller, once."""
-    global _inited
-    if not _inited:
-        netpoll_epoll.netpollinit()
-        _inited = True
+    """Start the poller, once: epoll, unless the P has been given another one."""
+    if not _p.poller.inited:
+        poller = netpoll_epoll.EpollPoller() if type(_p.poller) is Poller else _p.poller
+        poller.netpollinit()
+        _p.poller = poller
 
 
 def netpollinited() -> bool:
     """Has the poller been started?"""
-    return _inited
+    return _p.poller.inited
 
 
 def poll_is_server_descriptor(fd: int) -> bool:
     """Is *fd* the poller's own (its epoll instance or its break descriptor)?"""
-    return netpoll_epoll.netpoll_is_poll_descriptor(fd)
+    return _p.poller.netpoll_is_poll_descriptor(fd)
 
 
 # -- descriptors (G3 to G9) --------------------------------------------------------------------------------------------
@@ -74,7 +80,7 @@ def poll_open(fd: int) -> PollDesc:
     pd.rd = pd.wd = _NO_DEADLINE
     pd.rseq += 1
     pd.wseq += 1
-    err = netpoll_epoll.netpollopen(fd, pd)
+    err = _p.poller.netpollopen(fd, pd)
     if err != 0:
         pd.fd = -1
         polldesc.pollcache.put(pd)
@@ -90,7 +96,7 @@ def poll_close(pd: PollDesc) -> None:
         raise g.FatalError("runtime: blocked read on closing polldesc")
     if pd.wg is not None and pd.wg is not _READY:
         raise g.FatalError("runtime: blocked write on closing polldesc")
-    netpoll_epoll.netpollclose(pd.fd)
+    _p.poller.netpollclose(pd.fd)
     # Before it can be given out again, so that an event already fetched but not delivered does not match any more.
     pd.gen = (pd.gen + 1) & 0x7FFFFFFF
     pd.fd = -1
@@ -172,9 +178,9 @@ def poll_set_deadline(pd: PollDesc, when: int, mode: int) -> None:
             timers.stop(pd.wt)
     # In the past: nobody but us will wake them.
     if pd.rd < 0:
-        netpollgoready(netpollunblock(pd, _R, False))
+        netpollgoready(polldesc.netpollunblock(pd, _R, False))
     if pd.wd < 0:
-        netpollgoready(netpollunblock(pd, _W, False))
+        netpollgoready(polldesc.netpollunblock(pd, _W, False))
 
 
 def poll_unblock(pd: PollDesc) -> None:
@@ -184,8 +190,8 @@ def poll_unblock(pd: PollDesc) -> None:
     pd.closing = True
     pd.rseq += 1
     pd.wseq += 1
-    rg = netpollunblock(pd, _R, False)
-    wg = netpollunblock(pd, _W, False)
+    rg = polldesc.netpollunblock(pd, _R, False)
+    wg = polldesc.netpollunblock(pd, _W, False)
     if pd.rt is not None:
         proc.gettimers().stop(pd.rt)
         pd.rt = None
@@ -215,18 +221,6 @@ def netpollgoready(gp: Goroutine | None) -> None:
     if gp is not None:
         proc.goready(gp)
         polldesc.netpoll_adjust_waiters(-1)
-
-
-def netpollready(torun: GList, pd: PollDesc, mode: int) -> None:
-    """I/O is ready for *mode* (MODE_R, MODE_W or both): what was parked goes on *torun*."""
-    if mode & _R:
-        gp = netpollunblock(pd, _R, True)
-        if gp is not None:
-            torun.push(gp)
-    if mode & _W:
-        gp = netpollunblock(pd, _W, True)
-        if gp is not None:
-            torun.push(gp)
 
 
 def netpollblock(pd: PollDesc, mode: int, waitio: bool = False) -> bool:
@@ -274,29 +268,6 @@ def block_end(pd: PollDesc, mode: int) -> bool:
     return s is _READY
 
 
-def netpollunblock(pd: PollDesc, mode: int, ioready: bool) -> Goroutine | None:
-    """Signal the semaphore; the goroutine that was parked there, if any, for the caller to make runnable."""
-    if mode == _R:
-        s = pd.rg
-        if s is _READY:
-            return None
-        if s is None and not ioready:
-            # An edge counts when nobody waits, a deadline or a close does not: their error code says it all.
-            return None
-        pd.rg = _READY if ioready else None
-    else:
-        s = pd.wg
-        if s is _READY:
-            return None
-        if s is None and not ioready:
-            return None
-        pd.wg = _READY if ioready else None
-    if s is None or s is _WAIT:
-        return None
-    gp: Goroutine = s
-    return gp
-
-
 # -- deadlines (G16, G17) ----------------------------------------------------------------------------------------------
 
 
@@ -309,9 +280,9 @@ def netpolldeadlineimpl(pd: PollDesc, seq: int, read: bool, write: bool) -> None
     if write:
         pd.wd = _EXPIRED
     if read:
-        netpollgoready(netpollunblock(pd, _R, False))
+        netpollgoready(polldesc.netpollunblock(pd, _R, False))
     if write:
-        netpollgoready(netpollunblock(pd, _W, False))
+        netpollgoready(polldesc.netpollunblock(pd, _W, False))
 
 
 def netpoll_deadline(pd: PollDesc, seq: int) -> None:

@@ -1,12 +1,11 @@
 cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from gopark.runtime cimport _sys
-from gopark.runtime cimport netpoll as netpoll_portable
-from gopark.runtime cimport proc
 from gopark.runtime._sys cimport EventBuffer
 from gopark.runtime cimport polldesc
 from gopark.runtime.g cimport GList
 from gopark.runtime.polldesc cimport PollDesc
+from gopark.runtime.poller cimport Poller
 
 cdef uint32_t EPOLLERR
 cdef uint32_t _READ
@@ -18,25 +17,25 @@ cdef uint64_t _SIGNAL
 cdef uint64_t _INDEX
 cdef int _EINTR
 cdef int _EAGAIN
-cdef int _epfd
-cdef int _breakfd
-cdef int _sigfd
-cdef int _wakesig
-cdef bint _busy
-cdef EventBuffer _buffer
-cdef uint64_t _polls
-cdef uint64_t _events
-cdef uint64_t _stale
-cdef uint64_t _breaks
 
-@cython.locals(epfd=int, breakfd=int, err=int)
-cpdef object netpollinit()
-@cython.locals(pd=PollDesc)
-cpdef object netpollforked()
-cpdef bint netpoll_is_poll_descriptor(int fd) noexcept
-cpdef int netpollopen(int fd, PollDesc pd) noexcept
-cpdef int netpollclose(int fd) noexcept
-@cython.locals(err=int)
-cpdef object netpollbreak()
-@cython.locals(torun=GList, pd=PollDesc, n=int, i=int, data=uint64_t, mask=uint32_t, mode=int)
-cpdef GList netpoll(int64_t delay)
+cdef class EpollPoller(Poller):
+    cdef readonly int epfd
+    cdef readonly int breakfd
+    cdef readonly int sigfd
+    cdef int wakesig
+    cdef bint busy
+    cdef EventBuffer buffer
+    @cython.locals(epfd=int, breakfd=int, err=int)
+    cpdef object netpollinit(self)
+    @cython.locals(pd=PollDesc)
+    cpdef object netpollforked(self)
+    cpdef int netpollsignal(self) except -1
+    cpdef bint netpoll_is_poll_descriptor(self, int fd) except -1
+    cpdef int netpollopen(self, int fd, PollDesc pd) except? -1
+    cpdef int netpollclose(self, int fd) except? -1
+    @cython.locals(err=int)
+    cpdef object netpollbreak(self)
+    @cython.locals(torun=GList, n=int, i=int, data=uint64_t)
+    cpdef GList netpoll(self, int64_t delay)
+    @cython.locals(pd=PollDesc, table=list, mode=int, index=uint64_t)
+    cdef object deliver(self, GList torun, uint64_t data, uint32_t mask)

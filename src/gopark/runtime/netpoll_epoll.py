@@ -1,6 +1,6 @@
 """The network poller's Linux half: epoll, edge-triggered, one epoll_ctl for each descriptor's whole life.
 
-After Go's runtime/netpoll_epoll.go.  Only the six functions that netpoll.py names, and netpoll's own state, live here.
+After Go's runtime/netpoll_epoll.go.  Only the poller that poller.py describes lives here; netpoll.py makes it.
 
 The 64 bits that the kernel carries for each descriptor are (generation << 32 | index of the PollDesc).  An event whose
 generation is not the PollDesc's any more belongs to a descriptor that was closed after the kernel reported it, and is
@@ -9,11 +9,11 @@ dropped: without this, an old descriptor's EPOLLERR could hit whoever reused its
 
 import os
 
-from gopark.runtime import _sys, g, polldesc, proc
-from gopark.runtime import netpoll as netpoll_portable
+from gopark.runtime import _sys, g, polldesc
 from gopark.runtime._sys import EventBuffer
 from gopark.runtime.g import GList
 from gopark.runtime.polldesc import PollDesc
+from gopark.runtime.poller import Poller
 
 EPOLLIN = 0x001
 EPOLLPRI = 0x002
@@ -37,145 +37,146 @@ _SIGNAL = 0xFFFFFFFFFFFFFFFE  # the signal pipe's data
 _EINTR = 4
 _EAGAIN = 11
 
-_epfd = -1  # the epoll instance
-_breakfd = -1  # the eventfd that netpollbreak writes
-_sigfd = -1  # the signal pipe's read end: Python's C-level signal handler writes the other
-_wakesig = 0  # 1: a write to the break descriptor is on its way or not drained yet; netpollbreak then has nothing to do
-_busy = False  # netpoll is using _buffer: one called in its middle (from a garbage collection) finds nothing
-_buffer = EventBuffer()
 
-# Counters for statistics: netpoll calls, events delivered, events dropped as stale, netpollbreak writes.
-_polls = 0
-_events = 0
-_stale = 0
-_breaks = 0
+class EpollPoller(Poller):
+    """An epoll instance."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.epfd = -1  # the epoll instance
+        self.breakfd = -1  # the eventfd that netpollbreak writes
+        self.sigfd = -1  # the signal pipe's read end: Python's C-level signal handler writes the other
+        # 1: a write to the break descriptor is on its way or not drained yet; netpollbreak then has nothing to do.
+        self.wakesig = 0
+        self.busy = False  # netpoll is using the buffer: one called in its middle finds nothing
+        self.buffer = EventBuffer()
 
-def netpollinit() -> None:
-    """Create the epoll instance and the break descriptor (L1).  OSError if the process is out of descriptors."""
-    global _epfd, _breakfd, _wakesig
-    epfd = _sys.epoll_create1(EPOLL_CLOEXEC)
-    if epfd < 0:
-        raise g.os_error(-epfd, "epoll_create1: cannot start the network poller")
-    breakfd = _sys.eventfd()
-    if breakfd < 0:
-        _sys.close(epfd)
-        raise g.os_error(-breakfd, "eventfd: cannot start the network poller")
-    # Level-triggered: it stays ready until a netpoll that may block has drained it.
-    err = _sys.epoll_ctl(epfd, EPOLL_CTL_ADD, breakfd, EPOLLIN, _BREAK)
-    if err != 0:
-        _sys.close(epfd)
-        _sys.close(breakfd)
-        raise g.os_error(-err, "epoll_ctl: cannot start the network poller")
-    _epfd = epfd
-    _breakfd = breakfd
-    _wakesig = 0
+    def netpollinit(self) -> None:
+        """Create the epoll instance and the break descriptor (L1).  OSError if the process is out of descriptors."""
+        epfd = _sys.epoll_create1(EPOLL_CLOEXEC)
+        if epfd < 0:
+            raise g.os_error(-epfd, "epoll_create1: cannot start the network poller")
+        breakfd = _sys.eventfd()
+        if breakfd < 0:
+            _sys.close(epfd)
+            raise g.os_error(-breakfd, "eventfd: cannot start the network poller")
+        # Level-triggered: it stays ready until a netpoll that may block has drained it.
+        err = _sys.epoll_ctl(epfd, EPOLL_CTL_ADD, breakfd, EPOLLIN, _BREAK)
+        if err != 0:
+            _sys.close(epfd)
+            _sys.close(breakfd)
+            raise g.os_error(-err, "epoll_ctl: cannot start the network poller")
+        self.epfd = epfd
+        self.breakfd = breakfd
+        self.wakesig = 0
+        self.inited = True
 
+    def netpollforked(self) -> None:
+        """In a forked child: an epoll instance of its own, with every open descriptor registered again."""
+        if self.epfd < 0:
+            return
+        _sys.close(self.epfd)
+        _sys.close(self.breakfd)
+        if self.sigfd >= 0:
+            _sys.close(self.sigfd)  # the parent's; lifecycle asks for another
+            self.sigfd = -1
+        self.busy = self.signalled = False
+        self.netpollinit()
+        for pd in polldesc.pollcache.table:
+            if pd.fd >= 0:
+                self.netpollopen(pd.fd, pd)
 
-def netpollforked() -> None:
-    """In a forked child: an epoll instance of its own, with every open descriptor registered again."""
-    global _busy, _sigfd
-    if _epfd < 0:
-        return
-    _sys.close(_epfd)
-    _sys.close(_breakfd)
-    if _sigfd >= 0:
-        _sys.close(_sigfd)  # the parent's; lifecycle asks for another
-        _sigfd = -1
-    _busy = False
-    netpollinit()
-    for pd in polldesc.pollcache.table:
-        if pd.fd >= 0:
-            netpollopen(pd.fd, pd)
+    def netpollsignal(self) -> int:
+        """A descriptor for signal.set_wakeup_fd: a signal then ends a blocking netpoll even if it arrives just before the
+        wait.
 
+        Without it such a signal is not noticed (epoll_wait has not begun, so it says no EINTR; and no bytecode runs any more
+        that would see the signal), and its handler, or Ctrl-C, waits for the next event: for ever, perhaps."""
+        r, w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        err = _sys.epoll_ctl(self.epfd, EPOLL_CTL_ADD, r, EPOLLIN, _SIGNAL)
+        if err != 0:
+            os.close(r)
+            os.close(w)
+            raise g.os_error(-err, "epoll_ctl: cannot poll the signal pipe")
+        self.sigfd = r
+        return w
 
-def netpollsignal() -> int:
-    """A descriptor for signal.set_wakeup_fd: a signal then ends a blocking netpoll even if it arrives just before the wait.
+    def netpoll_is_poll_descriptor(self, fd: int) -> bool:
+        """Is *fd* the epoll instance, the break descriptor or the signal pipe? (L5)"""
+        return fd >= 0 and (fd == self.epfd or fd == self.breakfd or fd == self.sigfd)
 
-    Without it such a signal is not noticed (epoll_wait has not begun, so it says no EINTR; and no bytecode runs any more
-    that would see the signal), and its handler, or Ctrl-C, waits for the next event: for ever, perhaps."""
-    global _sigfd
-    r, w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    err = _sys.epoll_ctl(_epfd, EPOLL_CTL_ADD, r, EPOLLIN, _SIGNAL)
-    if err != 0:
-        os.close(r)
-        os.close(w)
-        raise g.os_error(-err, "epoll_ctl: cannot poll the signal pipe")
-    _sigfd = r
-    return w
+    def netpollopen(self, fd: int, pd: PollDesc) -> int:
+        """Register *fd*: the one ADD of its life, edge-triggered, both directions (L2).  0, or an errno."""
+        return -_sys.epoll_ctl(self.epfd, EPOLL_CTL_ADD, fd, _INTEREST, (pd.gen << 32) | pd.index)
 
+    def netpollclose(self, fd: int) -> int:
+        """Deregister *fd* (L3).  0, or an errno."""
+        return -_sys.epoll_ctl(self.epfd, EPOLL_CTL_DEL, fd, 0, 0)
 
-def netpoll_is_poll_descriptor(fd: int) -> bool:
-    """Is *fd* the epoll instance, the break descriptor or the signal pipe? (L5)"""
-    return fd >= 0 and (fd == _epfd or fd == _breakfd or fd == _sigfd)
+    def netpollbreak(self) -> None:
+        """Wake a blocked netpoll (L4).  Any thread may call it; until it is drained, more calls cost no system call."""
+        if self.wakesig or self.breakfd < 0:
+            return
+        self.wakesig = 1
+        self.breaks += 1
+        while True:
+            err = _sys.eventfd_write(self.breakfd)
+            if err != -_EINTR:
+                break
+        if err != 0 and err != -_EAGAIN:
+            raise g.FatalError(f"runtime: netpollbreak: write failed with errno {-err}")
 
+    def netpoll(self, delay: int) -> GList:
+        """Collect what became ready (L6): the goroutines to run, in the order of their events.
 
-def netpollopen(fd: int, pd: PollDesc) -> int:
-    """Register *fd*: the one ADD of its life, edge-triggered, both directions (L2).  0, or an errno."""
-    return -_sys.epoll_ctl(_epfd, EPOLL_CTL_ADD, fd, _INTEREST, (pd.gen << 32) | pd.index)
-
-
-def netpollclose(fd: int) -> int:
-    """Deregister *fd* (L3).  0, or an errno."""
-    return -_sys.epoll_ctl(_epfd, EPOLL_CTL_DEL, fd, 0, 0)
-
-
-def netpollbreak() -> None:
-    """Wake a blocked netpoll (L4).  Any thread may call it; until it is drained, more calls cost no system call."""
-    global _wakesig, _breaks
-    if _wakesig:
-        return
-    _wakesig = 1
-    _breaks += 1
-    while True:
-        err = _sys.eventfd_write(_breakfd)
-        if err != -_EINTR:
-            break
-    if err != 0 and err != -_EAGAIN:
-        raise g.FatalError(f"runtime: netpollbreak: write failed with errno {-err}")
-
-
-def netpoll(delay: int) -> GList:
-    """Collect what became ready (L6): the goroutines to run, in the order of their events.
-
-    *delay* < 0 blocks, 0 polls, > 0 waits at most so many ns.  The caller puts the list on a run queue and then calls
-    netpoll_adjust_waiters(-len).  When a signal cuts a wait short the list may be empty early."""
-    global _busy, _wakesig, _polls, _events, _stale
-    torun = GList()
-    if _epfd < 0 or _busy:
+        *delay* < 0 blocks, 0 polls, > 0 waits at most so many ns.  When a signal cuts a wait short the list may be empty
+        early."""
+        if self.epfd < 0 or self.busy:
+            return self.nothing
+        self.busy = True
+        self.polls += 1
+        try:
+            n = self.buffer.wait(self.epfd, delay)
+        except BaseException:  # interpreted core: a Python signal handler raised
+            self.busy = False
+            raise
+        if self.torun.size:
+            self.torun = GList()  # whoever asked last did not take what there was: it stays theirs
+        torun = self.torun
+        if n < 0:
+            self.busy = False
+            if n != -_EINTR:
+                raise g.FatalError(f"runtime: netpoll: epoll_wait failed with errno {-n}")
+            # Go retries here when the wait was not timed.  In Python a signal may have a handler that must run first, on
+            # the scheduler's own stack: the scheduler does that and comes back.
+            self.signalled = True
+            return torun
+        for i in range(n):
+            data = self.buffer.data(i)
+            if data == _BREAK:
+                # Only a netpoll that may block takes the wake-up: netpoll(0) must not eat one meant for a blocked poll.
+                if delay != 0:
+                    _sys.eventfd_drain(self.breakfd)
+                    self.wakesig = 0
+            elif data == _SIGNAL:
+                _sys.read(self.sigfd, 4096)
+                self.signalled = True
+            else:
+                self.deliver(torun, data, self.buffer.mask(i))
+        self.busy = False
         return torun
-    _busy = True
-    _polls += 1
-    try:
-        n = _buffer.wait(_epfd, delay)
-    except BaseException:  # interpreted core: a Python signal handler raised
-        _busy = False
-        raise
-    if n < 0:
-        _busy = False
-        if n != -_EINTR:
-            raise g.FatalError(f"runtime: netpoll: epoll_wait failed with errno {-n}")
-        # Go retries here when the wait was not timed.  In Python a signal may have a handler that must run first, on
-        # the scheduler's own stack: the scheduler does that and comes back.
-        proc.signal_arrived()
-        return torun
-    for i in range(n):
-        data = _buffer.data(i)
-        mask = _buffer.mask(i)
-        if data == _BREAK:
-            # Only a netpoll that may block takes the wake-up: netpoll(0) must not eat one meant for a blocked poll.
-            if delay != 0:
-                _sys.eventfd_drain(_breakfd)
-                _wakesig = 0
-            continue
-        if data == _SIGNAL:
-            _sys.read(_sigfd, 4096)
-            proc.signal_arrived()
-            continue
-        pd = polldesc.pollcache.table[data & _INDEX]
+
+    def deliver(self, torun: GList, data: int, mask: int) -> None:
+        """One event of a descriptor, or of one that is not open any more."""
+        table = polldesc.pollcache.table
+        index = data & _INDEX
+        if index >= len(table):
+            self.stale += 1  # of a descriptor that somebody else has put into our epoll instance
+            return
+        pd = table[index]
         if pd.gen != data >> 32 or pd.fd < 0:
-            _stale += 1
-            continue
+            self.stale += 1
+            return
         mode = 0
         if mask & _READ:
             mode = 1
@@ -185,17 +186,5 @@ def netpoll(delay: int) -> GList:
             pd.rhup = True
         if mode != 0:
             pd.everr = mask == EPOLLERR
-            _events += 1
-            netpoll_portable.netpollready(torun, pd, mode)
-    _busy = False
-    return torun
-
-
-def counters() -> tuple[int, int, int, int]:
-    """(netpoll calls, events delivered, stale events dropped, break writes) so far."""
-    return _polls, _events, _stale, _breaks
-
-
-def poll_descriptors() -> tuple[int, int]:
-    """(epoll instance, break descriptor); -1 before the poller is started."""
-    return _epfd, _breakfd
+            self.events += 1
+            polldesc.netpollready(torun, pd, mode)

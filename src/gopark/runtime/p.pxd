@@ -1,10 +1,10 @@
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 from gopark.runtime cimport _sys
-from gopark.runtime cimport netpoll_epoll
 from gopark.runtime cimport polldesc
 from gopark.runtime cimport proc
 from gopark.runtime.g cimport GList, Goroutine
+from gopark.runtime.poller cimport Poller
 from gopark.runtime.timers cimport TimerHeap
 
 cdef int _RUNNING
@@ -27,13 +27,13 @@ cdef class P:
     cdef readonly GList globq
     cdef readonly GList preempted
     cdef readonly TimerHeap timers
+    cdef public Poller poller
     cdef public list gfree
     cdef public bint handoff
     cdef public bint closing
     cdef public object injected
     cdef public bint attention
     cdef public bint polling
-    cdef public bint sigpending
     cdef readonly set allgs
     cdef public uint64_t nextid
     cdef public Py_ssize_t external

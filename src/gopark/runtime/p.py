@@ -7,8 +7,9 @@ end) is proc.py; this file looks for work, waits for it in netpoll, takes what o
 from collections import deque
 from typing import Any
 
-from gopark.runtime import _sys, g, netpoll_epoll, polldesc, proc
+from gopark.runtime import _sys, g, polldesc, proc
 from gopark.runtime.g import GList, Goroutine
+from gopark.runtime.poller import Poller
 from gopark.runtime.timers import TimerHeap
 
 # C globals in the compiled core.
@@ -40,6 +41,7 @@ class P:
         self.globq = GList()  # global queue: gosched, and what other threads injected
         self.preempted = GList()  # had their time slice: behind everybody else, one at a time
         self.timers = TimerHeap()
+        self.poller = Poller()  # the network poller: netpoll.poll_server_init makes it
         self.gfree: list[Any] = []  # stacks of finished goroutines
         self.handoff = False  # g0: start a stack for curg
         self.closing = False  # stacks that are resumed end
@@ -48,7 +50,6 @@ class P:
         )  # from other threads and signal handlers: goroutines, or functions to call
         self.attention = False  # injected is not empty.  Set after the append, cleared before the pops
         self.polling = False  # the thread is in, or about to enter, a blocking netpoll
-        self.sigpending = False  # a wait was cut short by a signal: Python's handlers must run, on g0
         self.allgs: set[Goroutine] = set()
         self.nextid = 1
         self.external = 0  # blocking calls in flight: each will inject
@@ -124,7 +125,7 @@ class P:
         """netpoll(0), and put what is ready on the run queue."""
         self.polltick = self.schedtick
         self.lastpoll = self.coarse
-        self.injectglist(netpoll_epoll.netpoll(0))
+        self.injectglist(self.poller.netpoll(0))
 
     def injectglist(self, torun: GList) -> None:
         """Put netpoll's list on the run queue; only then are the goroutines no longer waiters."""
@@ -160,10 +161,10 @@ class P:
         # Published before the last look at attention: another thread sets attention and then looks at polling, so one of
         # the two sees the other (both under the GIL).
         self.polling = True
-        if not self.attention and not self.sigpending:
+        if not self.attention and not self.poller.signalled:
             _sys.sysmon_blocking()
             try:
-                self.injectglist(netpoll_epoll.netpoll(delay))
+                self.injectglist(self.poller.netpoll(delay))
             except BaseException as e:
                 self.uncaught(e)
             _sys.sysmon_resumed()
@@ -172,12 +173,12 @@ class P:
             self.lastpoll = self.coarse
         self.polling = False
         if signals:
-            self.sigpending = True
+            self.poller.signalled = True
         return self.signals()
 
     def signals(self) -> bool:
         """If a signal has arrived, let its Python handler run; False: the caller must go to g0 for that."""
-        if self.sigpending:
+        if self.poller.signalled:
             if _sys.getcurrent() is not self.g0:
                 return False
             self.checksignals()
@@ -193,7 +194,7 @@ class P:
 
     def checksignals(self) -> None:
         """On g0: run the Python signal handlers that are due; what one raises goes to the main goroutine."""
-        self.sigpending = False
+        self.poller.signalled = False
         try:
             _sys.check_signals()
         except BaseException as e:
@@ -260,7 +261,7 @@ class P:
             queue.clear()
         self.timers.retain(outlives_goroutines)
         self.injected.clear()
-        self.attention = self.polling = self.sigpending = self.handoff = self.ending = False
+        self.attention = self.polling = self.handoff = self.ending = False
         self.outcome = None
         self.external = 0
         self.ondrain = None
@@ -349,7 +350,7 @@ class P:
         self.injected.append(item)
         self.attention = True
         if self.polling:
-            netpoll_epoll.netpollbreak()
+            self.poller.netpollbreak()
 
     def attend_now(self) -> None:
         """Take over what other threads have injected."""

@@ -1,11 +1,12 @@
 cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from gopark.runtime.g cimport Goroutine, ParkLock
+from gopark.runtime.g cimport GList, Goroutine, ParkLock
 from gopark.runtime.timers cimport Timer
 
 cdef object _READY
 cdef object _WAIT
 cdef int _R
+cdef int _W
 cdef Py_ssize_t netpoll_waiters
 cdef PollCache pollcache
 
@@ -44,3 +45,6 @@ cdef class PollCache:
 
 cpdef object netpoll_adjust_waiters(Py_ssize_t delta)
 cpdef Py_ssize_t waiters() noexcept
+@cython.locals(gp=Goroutine)
+cpdef object netpollready(GList torun, PollDesc pd, int mode)
+cpdef Goroutine netpollunblock(PollDesc pd, int mode, bint ioready)

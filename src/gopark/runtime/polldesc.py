@@ -1,12 +1,13 @@
-"""Poll descriptors and the list they come from: the structures of the network poller (K2 to K5).
+"""Poll descriptors, the list they come from (K2 to K5), and what signals them.
 
-After the pollDesc and pollCache of Go's runtime/netpoll.go.  What is done with them is netpoll.py.
+After the pollDesc and pollCache of Go's runtime/netpoll.go.  Here is what a poller needs of them; who waits, and for how
+long, is netpoll.py.
 """
 
 from typing import Any
 
 from gopark.runtime import _sys, pollstate
-from gopark.runtime.g import Goroutine, ParkLock
+from gopark.runtime.g import GList, Goroutine, ParkLock
 from gopark.runtime.timers import Timer
 
 POLL_BLOCK_SIZE = 4096  # bytes: PollDescs are allocated a block at a time (K2)
@@ -15,6 +16,7 @@ POLL_BLOCK_SIZE = 4096  # bytes: PollDescs are allocated a block at a time (K2)
 _READY = pollstate.PD_READY
 _WAIT = pollstate.PD_WAIT
 _R = pollstate.MODE_R
+_W = pollstate.MODE_W
 
 
 class PollDesc(ParkLock):
@@ -155,3 +157,41 @@ def netpoll_adjust_waiters(delta: int) -> None:
 def waiters() -> int:
     """netpollWaiters: how many goroutines are parked in the poller."""
     return netpoll_waiters
+
+
+# -- what an event, a deadline or a close does to the semaphores (G12, G14) ---------------------------------------------
+
+
+def netpollready(torun: GList, pd: PollDesc, mode: int) -> None:
+    """I/O is ready for *mode* (MODE_R, MODE_W or both): what was parked goes on *torun*."""
+    if mode & _R:
+        gp = netpollunblock(pd, _R, True)
+        if gp is not None:
+            torun.push(gp)
+    if mode & _W:
+        gp = netpollunblock(pd, _W, True)
+        if gp is not None:
+            torun.push(gp)
+
+
+def netpollunblock(pd: PollDesc, mode: int, ioready: bool) -> Goroutine | None:
+    """Signal the semaphore; the goroutine that was parked there, if any, for the caller to make runnable."""
+    if mode == _R:
+        s = pd.rg
+        if s is _READY:
+            return None
+        if s is None and not ioready:
+            # An edge counts when nobody waits, a deadline or a close does not: their error code says it all.
+            return None
+        pd.rg = _READY if ioready else None
+    else:
+        s = pd.wg
+        if s is _READY:
+            return None
+        if s is None and not ioready:
+            return None
+        pd.wg = _READY if ioready else None
+    if s is None or s is _WAIT:
+        return None
+    gp: Goroutine = s
+    return gp

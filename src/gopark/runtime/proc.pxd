@@ -1,8 +1,6 @@
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 from gopark.runtime cimport _sys
-from gopark.runtime cimport netpoll
-from gopark.runtime cimport netpoll_epoll
 from gopark.runtime cimport polldesc
 from gopark.runtime.g cimport GList, Goroutine, ParkLock
 from gopark.runtime.p cimport P
@@ -74,4 +72,3 @@ cdef object start_stack()
 cdef Goroutine enter(str what)
 cdef object exited(Goroutine gp)
 cdef bint checkdead() except -1
-cpdef object signal_arrived()

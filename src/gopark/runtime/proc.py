@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from gopark.runtime import _sys, g, netpoll_epoll, polldesc
+from gopark.runtime import _sys, g, polldesc
 from gopark.runtime.g import GList, Goexit, Goroutine, ParkLock
 from gopark.runtime.p import P
 from gopark.runtime.timers import Timer, TimerHeap
@@ -70,7 +70,7 @@ def pollwork() -> bool:
 
     What the network has is put on the run queue."""
     if _p.runqsize() == 0 and polldesc.waiters() > 0:
-        _p.injectglist(netpoll_epoll.netpoll(0))
+        _p.injectglist(_p.poller.netpoll(0))
     return _p.runqsize() > 0
 
 
@@ -430,7 +430,7 @@ def g0_main() -> None:
         if p.handoff:
             p.handoff = False
         else:
-            if p.sigpending:
+            if p.poller.signalled:
                 p.checksignals()
             p.curg = None
             p.curg = p.findrunnable()
@@ -494,8 +494,3 @@ def exited(gp: Goroutine) -> None:
 def checkdead() -> bool:
     dead: bool = g.rare().checkdead()
     return dead
-
-
-def signal_arrived() -> None:
-    """netpoll's wait was cut short by a signal: Python's handlers must run before it waits again."""
-    _p.sigpending = True

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gopark.runtime import blocking, netpoll, netpoll_epoll, polldesc, proc
+from gopark.runtime import blocking, netpoll, polldesc, proc
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Statistics:
 def statistics() -> Statistics:
     """A snapshot of what the runtime counts; any thread may ask."""
     p = proc.getp()
-    polls, events, stale, breaks = netpoll_epoll.counters()
+    polls, events, stale, breaks = p.poller.counters()
     threads, idle, queued = blocking.counts()
     allocated, free = netpoll.pollcache.counts()
     return Statistics(
