@@ -232,7 +232,7 @@ class GList:
     def __len__(self) -> int:
         return self.size
 
-    def push(self, gp: Goroutine) -> None:
+    def push(self, gp: Goroutine) -> None:  # atomic
         gp.status = _RUNNABLE
         if self.tail is None:
             self.head = gp
@@ -241,7 +241,7 @@ class GList:
         self.tail = gp
         self.size += 1
 
-    def pop(self) -> Goroutine | None:
+    def pop(self) -> Goroutine | None:  # atomic
         gp = self.head
         if gp is not None:
             self.head = gp.schedlink
@@ -251,7 +251,7 @@ class GList:
             self.size -= 1
         return gp
 
-    def splice(self, other: "GList") -> None:
+    def splice(self, other: "GList") -> None:  # atomic
         """Move all of *other* to this list's end."""
         if other.head is None:
             return
@@ -264,7 +264,7 @@ class GList:
         other.head = other.tail = None
         other.size = 0
 
-    def clear(self) -> None:
+    def clear(self) -> None:  # atomic
         """Forget all (in a forked child: they do not exist there)."""
         self.head = self.tail = None
         self.size = 0

@@ -29,7 +29,7 @@ class WaitQ(ParkLock):
         proc.getg().waitval = val
         return proc.gopark_until(self, 0, reason, when)
 
-    def parkcommit(self, gp: Goroutine, mode: int) -> bool:
+    def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
         gp.waitprev = self.tail
         if self.tail is None:
             self.head = gp
@@ -39,14 +39,14 @@ class WaitQ(ParkLock):
         self.size += 1
         return True
 
-    def parkcancel(self, gp: Goroutine, mode: int) -> bool:
+    def parkcancel(self, gp: Goroutine, mode: int) -> bool:  # atomic
         # One that was woken has been unlinked already, and keeps what it was woken for.
         if gp.waitprev is None and self.head is not gp:
             return False
         self.unlink(gp)
         return True
 
-    def unlink(self, gp: Goroutine) -> None:
+    def unlink(self, gp: Goroutine) -> None:  # atomic
         before = gp.waitprev
         after = gp.waitnext
         if before is None:
@@ -60,7 +60,7 @@ class WaitQ(ParkLock):
         gp.waitprev = gp.waitnext = None
         self.size -= 1
 
-    def after_fork(self) -> None:
+    def after_fork(self) -> None:  # atomic
         """In a forked child: nobody waits."""
         self.head = self.tail = None
         self.size = 0
