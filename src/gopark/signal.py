@@ -11,7 +11,7 @@ import signal as _signal
 import threading
 from typing import Any
 
-from gopark.runtime import _sys, lifecycle, proc, sysmon
+from gopark.runtime import _sys, interrupts, proc, sysmon
 from gopark.runtime.chan import Chan
 
 _channels: dict[int, list[Chan]] = {}  # by signal: who wants it
@@ -102,12 +102,12 @@ def _restore(signum: int) -> None:
         if signum == _signal.SIGURG and sysmon.chained():
             sysmon.chain(handler)
             return
-        if handler is lifecycle._on_sigint and proc.getp().thread == 0:
+        if handler is interrupts.on_sigint and proc.getp().thread == 0:
             handler = _signal.default_int_handler  # gopark's own, of a run that is over
         # None: it was not installed from Python, and cannot be put back from here.
         _signal.signal(signum, _signal.SIG_DFL if handler is None else handler)
         if signum == _signal.SIGINT and proc.getp().thread == _sys.thread_ident():
-            lifecycle.watch_sigint()  # what was there before gopark began to run
+            interrupts.watch_sigint()  # what was there before gopark began to run
 
 
 def _deliver(signum: int, frame: Any) -> None:

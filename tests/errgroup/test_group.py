@@ -10,7 +10,7 @@ import pytest
 import gopark
 from gopark import context
 from gopark.errgroup import Group
-from gopark.runtime import lifecycle
+from gopark.runtime import joining
 from support import eventually, parked
 
 
@@ -293,7 +293,7 @@ def test_block_waits_for_what_was_started_just_before_it_would_have_ended() -> N
 
 
 def test_goroutine_that_a_thread_started_is_seen_to_end_by_the_scheduler(monkeypatch) -> None:
-    watch = lifecycle.watch
+    watch = joining.watch
     where = []
 
     def watch_late(gp: gopark.Goroutine, event: object) -> None:
@@ -308,7 +308,7 @@ def test_goroutine_that_a_thread_started_is_seen_to_end_by_the_scheduler(monkeyp
                 gopark.blocking(g.go, fail, ValueError(), 0)
                 gopark.sleep(60)
 
-    monkeypatch.setattr(lifecycle, "watch", watch_late)
+    monkeypatch.setattr(joining, "watch", watch_late)
     gopark.run(main)
     assert where == [threading.main_thread()]
 

@@ -136,17 +136,17 @@ def test_signal_handler_that_raises_just_then_leaves_the_runtime_sound() -> None
     """While it is found out whether everybody is asleep no goroutine runs: what a handler raises there is main's."""
     program = """
     import os, signal
-    from gopark.runtime import lifecycle
+    from gopark.runtime import deadlock
     class Timeout(Exception): pass
     def handler(*args): raise Timeout
-    look = lifecycle._other_threads
+    look = deadlock._other_threads
     def interrupted():
-        lifecycle._other_threads = look
+        deadlock._other_threads = look
         os.kill(os.getpid(), signal.SIGALRM)
         return look()
     def main():
         signal.signal(signal.SIGALRM, handler)
-        lifecycle._other_threads = interrupted
+        deadlock._other_threads = interrupted
         for _ in range(2):
             try: gopark.Chan().recv()
             except Timeout: print("timeout")

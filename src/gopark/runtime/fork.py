@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Any
 
-from gopark.runtime import _sys, chan, debug_server, lifecycle, netpoll, proc, sysmon
+from gopark.runtime import _sys, chan, debug_server, lifecycle, netpoll, proc, reports, start, sysmon
 from gopark.runtime.g import Goroutine, waiting_threads
 
 _p = proc.getp()
@@ -29,7 +29,9 @@ def _after_fork_in_child() -> None:
     # Python runs this in the child before os.fork returns there: on the forking goroutine's stack.
     me = _p.curg if _p.thread == _sys.thread_ident() else None
     was_main = me is _p.maing
-    others = [gp for gp in _p.allgs if gp is not me]
+    others = _p.allgs.copy()
+    if me is not None:
+        others.discard(me)
     for gp in others:
         if gp.stack is not None:
             keep(gp.stack)
@@ -51,13 +53,20 @@ def _after_fork_in_child() -> None:
     _sys.sysmon_forked()
     _p.forked(me)
     _p.poller.netpollforked()
-    lifecycle.forked(me, was_main)
     debug_server.forked()
+    lifecycle.forked(me, was_main)
     for gp in others:
         _p.gone(gp)  # whoever counts on their end (a WaitGroup, a Group) has it
     if me is not None:
         sysmon.start()
-        debug_server.start()
+        start.start_debug_server()
+
+
+def stand_in() -> Goroutine:
+    """For a goroutine that forked, is the child's program, and returns after it has ended the runtime."""
+    gp = Goroutine(None, (), None)
+    gp.forked = True
+    return gp
 
 
 def child_ended(gp: Goroutine) -> None:
@@ -69,7 +78,7 @@ def child_ended(gp: Goroutine) -> None:
         code = exc.code
         status = code if isinstance(code, int) else 0 if code is None else 1
     elif exc is not None:
-        lifecycle.report_uncollected(gp)
+        reports.report_uncollected(gp)
         status = 1
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:

@@ -5,7 +5,7 @@ from gopark.runtime.timers cimport Timer
 cdef int _RUNNABLE
 cdef int _WAITING
 cdef int _DEAD
-cdef object _lifecycle
+cdef object _rare
 
 cpdef object rare()
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from contextvars import Context
 from types import CodeType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from gopark.runtime.timers import Timer
 
@@ -72,18 +72,65 @@ def function(fn: Any) -> Any:
     return fn
 
 
-_lifecycle: Any = None
+class Rare(Protocol):
+    """What happens seldom, and needs more of Python than the core: lifecycle.py and its neighbours do it."""
+
+    main_code: CodeType  # of the function that calls the main function
+
+    def enter(self, what: str) -> "Goroutine":
+        """A goroutine is needed, for *what*, where none runs: the main one of a runtime that is started, or RuntimeError."""
+        raise NotImplementedError
+
+    def start_for_go(self) -> None:
+        """gopark.go where the runtime does not run: start it, or RuntimeError."""
+
+    def goexit(self) -> BaseException:
+        """What gopark.goexit raises."""
+        raise NotImplementedError
+
+    def exited(self, gp: "Goroutine") -> None:
+        """*gp* has ended with an exception."""
+
+    def report_uncollected(self, gp: "Goroutine") -> None:
+        """*gp* is gone, and nobody has seen its exception."""
+
+    def cancel(self, gp: "Goroutine") -> None:
+        """Goroutine.cancel."""
+
+    def join_wait(self, gp: "Goroutine", timeout: float | None) -> None:
+        """Goroutine.join, when it is not done."""
+
+    def checkdead(self) -> bool:
+        """Is everybody asleep for good?  It has been reported then, and the main goroutine is runnable."""
+        raise NotImplementedError
+
+    def orphaned(self) -> None:
+        """The thread that the runtime runs on ends."""
+
+    def keep(self, obj: Any) -> None:
+        """Never destroy *obj*."""
+
+    def stand_in(self) -> "Goroutine":
+        """For a goroutine that forked, is the child's program, and returns after it has ended the runtime."""
+        raise NotImplementedError
+
+    def child_ended(self, gp: "Goroutine") -> None:
+        """*gp*, which is a forked child's program, has ended: so does the process."""
 
 
-def set_lifecycle(module: Any) -> None:
+_rare: Any = None
+
+
+def set_rare(implementation: Rare) -> None:
     """lifecycle.py introduces itself: it imports this module, not the other way round."""
-    global _lifecycle
-    _lifecycle = module
+    global _rare
+    _rare = implementation
 
 
-def rare() -> Any:
-    """lifecycle.py: what happens seldom, and needs more of Python than the core."""
-    return _lifecycle
+def rare() -> Rare:
+    """What happens seldom."""
+    found: Rare = _rare
+    return found
 
 
 class ParkLock:

@@ -10,6 +10,9 @@ from gopark.runtime.timers cimport TimerHeap
 cdef int _RUNNING
 cdef int _WAITING
 cdef int _DEAD
+cdef int _STOPPED
+cdef int _UNDERWAY
+cdef int _CLOSING
 cdef int64_t _NEVER
 cdef uint64_t _FAIR
 cdef uint64_t _POLL_TICKS
@@ -30,7 +33,7 @@ cdef class P:
     cdef public Poller poller
     cdef public list gfree
     cdef public bint handoff
-    cdef public bint closing
+    cdef public int state
     cdef public object injected
     cdef public bint attention
     cdef public bint polling
@@ -48,8 +51,6 @@ cdef class P:
     cdef public uint64_t preemptions
     cdef public object ondrain
     cdef public object outcome
-    cdef public bint ending
-    cdef public bint urgent
     @cython.locals(gp=Goroutine)
     cpdef Goroutine findrunnable(self)
     cpdef object pollnow(self)
@@ -69,6 +70,7 @@ cdef class P:
     cdef object tell_ended(self, Goroutine gp)
     cpdef object gcpoll(self)
     cpdef object begin(self, Goroutine main, object root)
+    cpdef object advance(self, int state)
     @cython.locals(me=Goroutine)
     cpdef object end(self)
     cpdef object inject(self, object item)

@@ -17,6 +17,18 @@ _RUNNING = g.GRUNNING
 _WAITING = g.GWAITING
 _DEAD = g.GDEAD
 
+# P.state: how far its run has come.  What is said of a state is true of those after it as well.
+STOPPED = 0  # it runs on no thread
+RUNNING = 1
+DRAINING = 2  # main has ended: the others are cancelled and waited for
+URGENT = 3  # the program is to end: who only computes gets its Cancelled where it is preempted
+ENDING = 4  # other threads' goroutines come too late
+CLOSING = 5  # no goroutine is left; stacks that are resumed end
+
+_STOPPED = STOPPED  # C globals, too
+_UNDERWAY = RUNNING
+_CLOSING = CLOSING
+
 _NEVER = 0x7FFFFFFFFFFFFFFF
 _FAIR = 61  # every so many ticks the global queue comes first
 _POLL_TICKS = (
@@ -44,7 +56,7 @@ class P:
         self.poller = Poller()  # the network poller: netpoll.poll_server_init makes it
         self.gfree: list[Any] = []  # stacks of finished goroutines
         self.handoff = False  # g0: start a stack for curg
-        self.closing = False  # stacks that are resumed end
+        self.state = STOPPED
         self.injected: deque[Any] = (
             deque()
         )  # from other threads and signal handlers: goroutines, or functions to call
@@ -64,10 +76,6 @@ class P:
         self.preemptions = 0
         self.ondrain: Any = None  # called with each goroutine that ends, while run waits for them
         self.outcome: Any = None  # of the goroutine that has just ended, until it is put there
-        self.ending = False  # run is about to return: other threads' goroutines come too late
-        self.urgent = (
-            False  # the program is to end: who only computes gets its Cancelled where it is preempted
-        )
 
     # -- the main loop -------------------------------------------------------------------------------------------------
 
@@ -245,7 +253,7 @@ class P:
         self.tell_ended(gp)
 
     def tell_ended(self, gp: Goroutine) -> None:
-        """*gp* is dead: tell who joins it, goroutines and threads, and who has asked to be told (lifecycle.watch)."""
+        """*gp* is dead: tell who joins it, goroutines and threads, and who has asked to be told (joining.watch)."""
         if gp.joinq is not None:
             gp.joinq.wake_all()
             gp.joinq = None
@@ -261,7 +269,7 @@ class P:
             queue.clear()
         self.timers.retain(outlives_goroutines)
         self.injected.clear()
-        self.attention = self.polling = self.handoff = self.ending = False
+        self.attention = self.polling = self.handoff = False
         self.outcome = None
         self.external = 0
         self.ondrain = None
@@ -269,10 +277,12 @@ class P:
         self.maing = self.curg = me
         if me is None:
             self.thread = 0
+            self.state = _STOPPED
             self.g0 = None
             self.gfree = []
             self.nextid = 1
         else:
+            self.state = _UNDERWAY
             self.allgs.add(me)
 
     def runqsize(self) -> int:
@@ -283,7 +293,6 @@ class P:
 
     def begin(self, main: Goroutine, root: Any) -> None:
         """Start on this thread, with the caller (whose greenlet is *root*) as the main goroutine."""
-        self.closing = False
         self.g0 = proc.new_g0(root)
         main.id = self.nextid
         self.nextid += 1
@@ -292,24 +301,30 @@ class P:
         main.ctx = None
         self.allgs.add(main)
         self.maing = self.curg = main
-        self.ending = self.urgent = False
         self.coarse = self.lastpoll = _sys.coarsetime()
+        self.state = _UNDERWAY
         self.thread = _sys.thread_ident()
 
+    def advance(self, state: int) -> None:
+        """The run's end has come as far as *state*; it never goes back."""
+        if state > self.state:
+            self.state = state
+
     def end(self) -> None:
-        """End on this thread: the idle stacks and g0 return, the main goroutine is no more.  Nothing runs after it."""
+        """End on this thread: the idle stacks and g0 return, the main goroutine is no more.  Nothing runs after it.
+
+        Called again, because something was raised in it, it goes on."""
         me = self.maing
-        if me is not None and not me.forked:
-            self.closing = True
-            self.curg = None
-            while self.gfree:
-                _sys.switch(self.gfree.pop())
-        else:
+        self.state = _CLOSING
+        if self.g0 is not None and (me is None or me.forked):
             # In a forked child g0's parent is a stack of the parent process.
             g.rare().keep((self.g0, self.gfree))
             self.gfree = []
-        self.maing = None
+        self.curg = None
+        while self.gfree:
+            _sys.switch(self.gfree.pop())
         self.g0 = None
+        self.maing = None
         self.runnext = None
         # Goroutines that no cancellation could end were abandoned: they must not go on in the next run.
         for queue in (self.runq, self.globq, self.preempted):
@@ -324,10 +339,11 @@ class P:
         self.timers.retain(outlives_goroutines)
         self.allgs.clear()
         self.nextid = 1
-        self.thread = 0
         if me is not None:
             me.status = _DEAD
             me.stack = None
+        self.state = _STOPPED
+        self.thread = 0  # last: from here on another thread may start it
 
     def preempt(self) -> None:
         """In the SIGURG handler: the running goroutine has had its time.

@@ -13,6 +13,8 @@ cdef int _DEAD
 cdef int _WOKEN
 cdef int _TIMEDOUT
 cdef int _CANCELLED
+cdef int _ENDING
+cdef int _CLOSING
 cdef int64_t _NEVER
 cdef int _GFREE_MAX
 cdef P _p

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from gopark.runtime import _sys, g, polldesc
 from gopark.runtime.g import GList, Goexit, Goroutine, ParkLock
-from gopark.runtime.p import P
+from gopark.runtime.p import CLOSING, ENDING, P
 from gopark.runtime.timers import Timer, TimerHeap
 
 # C globals in the compiled core.
@@ -30,6 +30,8 @@ _DEAD = g.GDEAD
 _WOKEN = g.WAKE_READY
 _TIMEDOUT = g.WAKE_TIMEOUT
 _CANCELLED = g.WAKE_CANCEL
+_ENDING = ENDING
+_CLOSING = CLOSING
 
 _NEVER = 0x7FFFFFFFFFFFFFFF
 _GFREE_MAX = 512  # finished stacks kept for reuse
@@ -317,7 +319,7 @@ def newproc(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     """Create a goroutine that calls fn(*args, **kwargs), at the end of the local queue (Go's newproc)."""
     p = _p
     here = _sys.thread_ident() == p.thread
-    if not here and (p.thread == 0 or p.ending):
+    if not here and (p.thread == 0 or p.state >= _ENDING):
         g.rare().start_for_go()
         here = True
     gp = Goroutine(fn, args, kwargs)
@@ -351,7 +353,7 @@ def begin_goroutine() -> bool:
     """Is there a goroutine for this stack to run?  False: the stack ends, and control goes to its parent, g0."""
     p = _p
     gp = p.curg
-    if gp is None or p.closing or p.handoff:
+    if gp is None or p.state == _CLOSING or p.handoff:
         return False
     gp.status = _RUNNING
     if gp.pending is not None and gp.shield == 0:  # cancelled before it ever ran
@@ -425,7 +427,7 @@ def g0_main() -> None:
     """The scheduler's own stack."""
     p = _p
     while True:
-        if p.closing:
+        if p.state == _CLOSING:
             return
         if p.handoff:
             p.handoff = False
@@ -478,13 +480,12 @@ def goexit() -> NoReturn:
     raise g.rare().goexit()
 
 
-# -- rare paths, in lifecycle.py ---------------------------------------------------------------------------------------
+# -- rare paths, in lifecycle.py and its neighbours --------------------------------------------------------------------
 
 
 def enter(what: str) -> Goroutine:
     """The slow path of everything that needs a goroutine: start the runtime here, or say why that cannot be."""
-    gp: Goroutine = g.rare().enter(what)
-    return gp
+    return g.rare().enter(what)
 
 
 def exited(gp: Goroutine) -> None:
@@ -492,5 +493,4 @@ def exited(gp: Goroutine) -> None:
 
 
 def checkdead() -> bool:
-    dead: bool = g.rare().checkdead()
-    return dead
+    return g.rare().checkdead()

@@ -32,6 +32,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from gopark.runtime import _sys, g, proc
+from gopark.runtime.p import URGENT
 
 SLICE_NS = 10_000_000
 
@@ -186,7 +187,7 @@ def _on_preempt(signum: int, frame: FrameType | None) -> bool:
     if gp is not None and gp.pending is not None and gp.shield == 0:
         # Ctrl-C while another goroutine ran: the main one need not park to notice.  And who computes on while the program
         # is to end would never notice.
-        if _p.urgent or (gp is _p.maing and isinstance(gp.pending, (KeyboardInterrupt, SystemExit))):
+        if _p.state >= URGENT or (gp is _p.maing and isinstance(gp.pending, (KeyboardInterrupt, SystemExit))):
             raise gp.take_pending()
     return False
 
@@ -233,8 +234,9 @@ _LOCKING = _stdlib(
 
 def _callers() -> tuple[CodeType, ...]:
     """The code of ours that calls goroutines' functions, which may be C functions: run, and the interpreted core's."""
-    functions: tuple[Any, ...] = (g.rare().run, _sys.outcome)
-    return tuple(fn.__code__ for fn in functions if isinstance(getattr(fn, "__code__", None), CodeType))
+    functions: tuple[Any, ...] = (_sys.outcome,)
+    codes = (getattr(fn, "__code__", None) for fn in functions)
+    return (g.rare().main_code, *(code for code in codes if isinstance(code, CodeType)))
 
 
 def _handler_codes() -> set[CodeType]:

@@ -3,7 +3,7 @@ ran."""
 
 from collections.abc import Callable
 
-from gopark.runtime import _sys, lifecycle, proc
+from gopark.runtime import _sys, joining, proc
 from gopark.runtime.g import Goroutine
 
 
@@ -29,7 +29,7 @@ def on_end(gp: Goroutine, call: Callable[[], None]) -> None:
     """Call *call* once *gp* has ended: on the scheduler, or on this thread if it has ended by now.  It must not
     park.  What it raises, the main goroutine gets."""
     event = _OnEnd(call)
-    lifecycle.watch(gp, event)
+    joining.watch(gp, event)
     # It may run on another thread than ours.  Ended is set before watchers are looked at: one of the two sees
     # the other.
     if gp.done:
