@@ -22,6 +22,11 @@ SIMULATION = """
             self.reads += 1
             return b"simulated" if self.reads == 2 else 11
         read = recv
+        def getsockname(self, fd):
+            return 9
+        getpeername = getsockname
+        def lingers(self, fd):
+            return 0
         def close(self, fd):
             os.close(fd)
             return 0

@@ -206,16 +206,13 @@ class Conn:
         self.set_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(bool(on)))
 
     def set_option(self, level: int, option: int, value: "int | bytes") -> None:
-        """setsockopt(2)."""
-        self.fd.incref("setsockopt")
-        try:
-            sock = socket.socket(fileno=self.fd.sysfd)
-            try:
-                sock.setsockopt(level, option, value)
-            finally:
-                sock.detach()
-        finally:
-            self.fd.decref()
+        """setsockopt(2).  *level* and *option*: as the socket module names them."""
+        if isinstance(value, int):
+            if not -0x80000000 <= value <= 0x7FFFFFFF:
+                raise OverflowError(f"set_option: value must fit into a C int, not {value}")
+        else:
+            value = bytes(readable(value, "set_option: value"))
+        self.fd.set_option(operator.index(level), operator.index(option), value)
 
     def __repr__(self) -> str:
         return f"<gopark.net.Conn {self.fd!r}>"

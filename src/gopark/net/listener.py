@@ -13,7 +13,7 @@ from gopark.net.conn import Conn, deadline
 from gopark.poll import errors, sockaddr
 from gopark.poll.fd import FD
 from gopark.poll.sockaddr import Address
-from gopark.runtime import _sys, proc
+from gopark.runtime import proc
 from gopark.runtime.pollstate import MODE_R
 from gopark.runtime.sema import WaitQ
 
@@ -70,10 +70,7 @@ class Listener:
         fd = FD(sysfd, self._fd.net)
         fd.trusting = self._fd.trusting
         fd.laddr = self._shared
-        if _sys.IS_COMPILED:
-            fd.raddr_raw = raw  # decoded when somebody asks
-        else:
-            fd.raddr = raw
+        fd.raddr_raw = raw  # decoded when somebody asks
         try:
             fd.init()
         except BaseException:

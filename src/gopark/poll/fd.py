@@ -79,7 +79,7 @@ class FD:
     def local_addr(self) -> sockaddr.Address:
         """The local address, asked once; None if unknown."""
         if self.laddr is None and self.is_socket and self.sysfd >= 0:
-            self.laddr = sockaddr.endpoints(self.sysfd)[0]
+            self.laddr = sockaddr.known(_sys.getsockname(self.sysfd))
         return self.laddr
 
     def remote_addr(self) -> sockaddr.Address:
@@ -88,7 +88,7 @@ class FD:
             if self.raddr_raw:
                 self.raddr = sockaddr.unpack(self.raddr_raw)
             elif self.is_socket and self.sysfd >= 0:
-                self.raddr = sockaddr.endpoints(self.sysfd)[1]
+                self.raddr = sockaddr.known(_sys.getpeername(self.sysfd))
         return self.raddr
 
     def prefix(self, op: str) -> str:
@@ -243,7 +243,10 @@ class FD:
                 return 0
             self.prepare_read()
             while True:
-                r = _sys.recv_into(self.sysfd, buf, 0)
+                if self.is_socket:
+                    r = _sys.recv_into(self.sysfd, buf, 0)
+                else:
+                    r = _sys.read_into(self.sysfd, buf, 0)
                 if r >= 0:
                     self.drained = self.trusting and 0 < r < size
                     return r
@@ -327,7 +330,8 @@ class FD:
             self.prepare(_W, "write")
             i = 0
             while i < len(pending):
-                r = _sys.writev(self.sysfd, pending[i : i + _MAX_IOV])
+                batch = pending[i : i + _MAX_IOV]
+                r = _sys.sendv(self.sysfd, batch) if self.is_socket else _sys.writev(self.sysfd, batch)
                 if r > 0:
                     done += r
                     while r > 0:
@@ -345,6 +349,16 @@ class FD:
             return done
         finally:
             self.writeunlock()
+
+    def set_option(self, level: int, option: int, value: Any) -> None:
+        """setsockopt(2)."""
+        self.incref("setsockopt")
+        try:
+            err = _sys.setsockopt(self.sysfd, level, option, value)
+        finally:
+            self.decref()
+        if err != 0:
+            raise self.system_error("setsockopt", -err)
 
     def raw_write(self, fn: Callable[[int], Any], op: str = "write") -> None:
         """Call fn(descriptor) until it returns true, waiting for writability in between."""

@@ -1,9 +1,11 @@
-"""Socket addresses: from the kernel's packed form to Python's tuples, and to text.  Nothing here makes a
-system call."""
+"""Socket addresses: from the kernel's packed form to Python's tuples, and to text.  What makes a system call
+is in runtime/_sys."""
 
 import socket
 import struct
 from typing import Any
+
+from gopark.runtime import _sys
 
 Address = Any
 """As the socket module gives it: (host, port) for IPv4, (host, port, flowinfo, scope) for IPv6, a path for
@@ -41,17 +43,9 @@ def text(addr: Address) -> str:
 
 def endpoints(fd: int) -> tuple[Address, Address]:
     """(local, remote) of an open socket, asked of the kernel; None for what it does not know."""
-    # Family and type are given, whatever they are, so that Python need not ask for them: an address says its
-    # own family, and AF_UNIX makes room for the longest.
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd)
-    try:
-        return _ask(sock.getsockname), _ask(sock.getpeername)
-    finally:
-        sock.detach()
+    return known(_sys.getsockname(fd)), known(_sys.getpeername(fd))
 
 
-def _ask(fn: Any) -> Address:
-    try:
-        return fn()
-    except OSError:
-        return None
+def known(raw: "bytes | int") -> Address:
+    """The Python form of what _sys.getsockname or getpeername gave; None for an errno."""
+    return unpack(raw) if isinstance(raw, bytes) else None

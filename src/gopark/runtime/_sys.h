@@ -6,7 +6,9 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,6 +17,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -52,6 +55,27 @@ static PyObject *gopark_take_exception(void) {
 static PyObject *gopark_frame_code(PyFrameObject *frame) {
     return (PyObject *)PyFrame_GetCode(frame);
 }
+/* Text that a peer has chosen (a Unix path), as ASCII without anything that a terminal or a reader of lines would obey. */
+static void gopark_escape(const char *in, int n, char *out, int room) {
+    static const char hex[] = "0123456789abcdef";
+    int at = 0;
+    for (int i = 0; i < n && at < room - 5; i++) {
+        unsigned char c = (unsigned char)in[i];
+        if (c >= 0x20 && c < 0x7f && c != '\\') {
+            out[at++] = (char)c;
+            continue;
+        }
+        out[at++] = '\\';
+        if (c == '\\') {
+            out[at++] = '\\';
+            continue;
+        }
+        out[at++] = 'x';
+        out[at++] = hex[c >> 4];
+        out[at++] = hex[c & 15];
+    }
+    out[at] = 0;
+}
 /* host:port, [host]:port, a path, @name; "" for what is none of these. */
 static int gopark_sockname(int fd, int peer, char *out, int room) {
     union { struct sockaddr any; struct sockaddr_in in; struct sockaddr_in6 in6; struct sockaddr_un un;
@@ -67,21 +91,104 @@ static int gopark_sockname(int fd, int peer, char *out, int room) {
     else if (a.any.sa_family == AF_INET6 && inet_ntop(AF_INET6, &a.in6.sin6_addr, host, sizeof(host)))
         snprintf(out, room, "[%s]:%d", host, ntohs(a.in6.sin6_port));
     else if (a.any.sa_family == AF_UNIX && n > offsetof(struct sockaddr_un, sun_path)) {
-        int len = (int)(n - offsetof(struct sockaddr_un, sun_path));
-        if (a.un.sun_path[0] == 0)
-            snprintf(out, room, "@%.*s", len - 1, a.un.sun_path + 1);
-        else
-            snprintf(out, room, "%.*s", len, a.un.sun_path);
+        int len = (int)((n < sizeof(a) ? n : sizeof(a)) - offsetof(struct sockaddr_un, sun_path));
+        if (a.un.sun_path[0] == 0) {
+            out[0] = '@';
+            gopark_escape(a.un.sun_path + 1, len - 1, out + 1, room - 1);
+        } else
+            gopark_escape(a.un.sun_path, (int)strnlen(a.un.sun_path, len), out, room);
     }
     return 0;
 }
 /* Not libc's recv and send: those are cancellation points of pthreads, which costs two atomic operations each as soon
    as a process has a second thread (sysmon). */
 static ssize_t gopark_recv(int fd, void *buf, size_t n) {
-    return syscall(SYS_recvfrom, fd, buf, n, 0, NULL, NULL);
+    return syscall(SYS_recvfrom, fd, buf, n, MSG_DONTWAIT, NULL, NULL);
 }
 static ssize_t gopark_send(int fd, const void *buf, size_t n) {
-    return syscall(SYS_sendto, fd, buf, n, MSG_NOSIGNAL, NULL, 0);
+    return syscall(SYS_sendto, fd, buf, n, MSG_NOSIGNAL | MSG_DONTWAIT, NULL, 0);
+}
+static ssize_t gopark_sendv(int fd, struct iovec *v, int n) {
+    struct msghdr m;
+    memset(&m, 0, sizeof(m));
+    m.msg_iov = v;
+    m.msg_iovlen = n;
+    return sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+/* Is O_NONBLOCK cleared (by another process that shares the descriptor)? */
+static int gopark_blocks(int fd) {
+    int flags = fcntl(fd, F_GETFL);
+    return flags >= 0 && !(flags & O_NONBLOCK);
+}
+static int gopark_polled(int fd, short events) {
+    struct pollfd p = { fd, events, 0 };
+    int r = poll(&p, 1, 0);
+    return r < 0 ? -errno : r != 0;
+}
+static int gopark_readable(int fd) {
+    return gopark_polled(fd, POLLIN);
+}
+static ssize_t gopark_again(void) {
+    errno = EAGAIN;
+    return -1;
+}
+static ssize_t gopark_read(int fd, void *buf, size_t n) {
+    if (gopark_blocks(fd) && gopark_polled(fd, POLLIN) == 0)
+        return gopark_again();
+    return read(fd, buf, n);
+}
+/* write(2), or writev(2) if n > 1, with SIGPIPE's default action (the process ends) left out. */
+static ssize_t gopark_write_unsignalled(int fd, const struct iovec *v, int n) {
+    static const struct timespec now = { 0, 0 };
+    struct sigaction action;
+    sigset_t pipe, before, pending;
+    ssize_t r;
+    int err;
+    if (sigaction(SIGPIPE, NULL, &action) != 0 || action.sa_handler != SIG_DFL)
+        return n == 1 ? write(fd, v->iov_base, v->iov_len) : writev(fd, v, n);
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    sigemptyset(&pending);
+    sigpending(&pending);
+    pthread_sigmask(SIG_BLOCK, &pipe, &before);
+    r = n == 1 ? write(fd, v->iov_base, v->iov_len) : writev(fd, v, n);
+    err = errno;
+    if (r < 0 && err == EPIPE && !sigismember(&pending, SIGPIPE))
+        while (sigtimedwait(&pipe, NULL, &now) < 0 && errno == EINTR)
+            ;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = err;
+    return r;
+}
+static ssize_t gopark_writev(int fd, const struct iovec *v, int n) {
+    struct iovec first;
+    struct stat st;
+    if (!gopark_blocks(fd))
+        return gopark_write_unsignalled(fd, v, n);
+    if (gopark_polled(fd, POLLOUT) == 0)
+        return gopark_again();
+    /* Only what is certain to find room: a page in a pipe, a byte on a terminal. */
+    first = v[0];
+    if (fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode))) {
+        size_t room = S_ISFIFO(st.st_mode) ? PIPE_BUF : 1;
+        if (first.iov_len > room)
+            first.iov_len = room;
+    }
+    return gopark_write_unsignalled(fd, &first, 1);
+}
+static ssize_t gopark_write(int fd, const void *buf, size_t n) {
+    struct iovec v = { (void *)buf, n };
+    return gopark_writev(fd, &v, 1);
+}
+static int gopark_accept(int fd, struct sockaddr *a, socklen_t *len) {
+    if (gopark_blocks(fd) && gopark_polled(fd, POLLIN) == 0)
+        return (int)gopark_again();
+    return accept4(fd, a, len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+static int gopark_lingers(int fd) {
+    struct linger l = { 0, 0 };
+    socklen_t n = sizeof(l);
+    return getsockopt(fd, SOL_SOCKET, SO_LINGER, &l, &n) == 0 && l.l_onoff && l.l_linger > 0;
 }
 /* fn(*args, **kwargs) in ctx: what it returned, or, with *raised set, what it raised.  In C, and without an exception on
    its way when it returns, because a goroutine's function runs on top of this frame and of its caller's: every parked

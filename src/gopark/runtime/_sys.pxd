@@ -33,14 +33,26 @@ cpdef int eventfd_drain(int fd) noexcept
 cpdef object recv(int fd, Py_ssize_t n)
 cpdef object read(int fd, Py_ssize_t n)
 cpdef Py_ssize_t recv_into(int fd, object buf, Py_ssize_t off) except? -1
+cpdef Py_ssize_t read_into(int fd, object buf, Py_ssize_t off) except? -1
 cpdef Py_ssize_t send(int fd, object buf, Py_ssize_t off) except? -1
 cpdef Py_ssize_t write(int fd, object buf, Py_ssize_t off) except? -1
+cpdef Py_ssize_t sendv(int fd, list bufs) except? -1
 cpdef Py_ssize_t writev(int fd, list bufs) except? -1
+cpdef int readable(int fd) noexcept
+cpdef int socket(int family, int type, int proto) noexcept
+cpdef int bind(int fd, bytes address) noexcept
+cpdef int connect(int fd, bytes address) noexcept
+cpdef int listen(int fd, int backlog) noexcept
 cpdef object accept4(int fd)
+cpdef object getsockname(int fd)
+cpdef object getpeername(int fd)
+cpdef int setsockopt(int fd, int level, int option, object value) except? -1
+cpdef object getsockopt(int fd, int level, int option, int size)
 cpdef int connect_error(int fd) noexcept
 cpdef int has_peer(int fd) noexcept
 cpdef int set_nonblock(int fd) noexcept
 cpdef int shutdown(int fd, int how) noexcept
+cpdef int lingers(int fd) noexcept
 cpdef int close(int fd) noexcept
 
 cpdef object new_greenlet(object run, object parent)

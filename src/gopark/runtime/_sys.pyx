@@ -4,10 +4,8 @@
 # The GIL: a call that cannot block keeps it (releasing it would invite another thread to hold it for 5 ms); only
 # EventBuffer.wait with a non-zero delay releases it.
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.object cimport PyObject
-from libc.errno cimport EINTR, EINVAL, ENOSYS, EPERM, errno
+from libc.errno cimport EINVAL, ENOSYS, EPERM, errno
 
 IS_COMPILED = True
 
@@ -15,10 +13,8 @@ cdef extern from "_sys.h":
     ctypedef struct sigset_t:
         pass
     int CLOCK_MONOTONIC, CLOCK_MONOTONIC_COARSE, EFD_CLOEXEC, EFD_NONBLOCK
-    int SOCK_NONBLOCK, SOCK_CLOEXEC, SOL_SOCKET, SO_ERROR, MSG_NOSIGNAL, F_GETFL, F_SETFL, O_NONBLOCK
     int64_t gopark_clock(int c) nogil
     int64_t gopark_coarseres() nogil
-    int gopark_sockname(int fd, int peer, char *out, int room) nogil
     int gopark_epoll_pwait2(int epfd, epoll_event *ev, int n, int64_t ns, const sigset_t *mask) nogil
     int c_epoll_create "epoll_create"(int size) nogil
     int c_epoll_create1 "epoll_create1"(int flags) nogil
@@ -28,25 +24,8 @@ cdef extern from "_sys.h":
     int c_eventfd "eventfd"(unsigned int v, int flags) nogil
     int sigemptyset(sigset_t *s) nogil
     int sigaddset(sigset_t *s, int sig) nogil
-    ctypedef unsigned int socklen_t
-    cdef struct sockaddr:
-        pass
-    cdef struct sockaddr_storage:
-        unsigned short ss_family
-    cdef struct iovec:
-        void *iov_base
-        size_t iov_len
-    Py_ssize_t gopark_recv(int fd, void *buf, size_t n) nogil
     Py_ssize_t c_read "read"(int fd, void *buf, size_t n) nogil
-    Py_ssize_t gopark_send(int fd, const void *buf, size_t n) nogil
     Py_ssize_t c_write "write"(int fd, const void *buf, size_t n) nogil
-    Py_ssize_t c_writev "writev"(int fd, const iovec *v, int n) nogil
-    int c_accept4 "accept4"(int fd, sockaddr *a, socklen_t *len, int flags) nogil
-    int c_getsockopt "getsockopt"(int fd, int level, int opt, void *val, socklen_t *len) nogil
-    int c_getpeername "getpeername"(int fd, sockaddr *a, socklen_t *len) nogil
-    int c_shutdown "shutdown"(int fd, int how) nogil
-    int c_close "close"(int fd) nogil
-    int c_fcntl "fcntl"(int fd, int cmd, ...) nogil
 
 cdef extern from "_sysmon.h" nogil:
     ctypedef struct gopark_sysmon_t:
@@ -261,193 +240,7 @@ cpdef int eventfd_drain(int fd) noexcept:
     return 0 if c_read(fd, &n, 8) == 8 else -errno
 
 
-# -- descriptors -------------------------------------------------------------------------------------------------------
-
-# Every connection's reads land here first: an idle connection owns no buffer, and the bytes object that is returned has
-# the size of what arrived.  Safe because a call that fills it copies out before anything else can run.
-cdef enum:
-    SCRATCH = 65536
-cdef char scratch[SCRATCH]
-
-
-cdef inline Py_ssize_t clamp(Py_ssize_t n) noexcept nogil:
-    # At most 1 GiB a call.
-    return n if n <= 1 << 30 else 1 << 30
-
-
-cdef inline object take(Py_ssize_t got):
-    if got < 0:
-        return errno
-    return PyBytes_FromStringAndSize(scratch, got)
-
-
-cdef object read_large(int fd, Py_ssize_t n, bint sock):
-    cdef object b = PyBytes_FromStringAndSize(NULL, n)
-    cdef PyObject *p
-    cdef Py_ssize_t got
-    if sock:
-        got = gopark_recv(fd, PyBytes_AS_STRING(b), n)
-    else:
-        got = c_read(fd, PyBytes_AS_STRING(b), n)
-    if got < 0:
-        return errno
-    return b if got == n else b[:got]
-
-
-cpdef object recv(int fd, Py_ssize_t n):
-    """recv(2) on a socket: bytes, or errno as an int (small ints are cached: EAGAIN allocates nothing)."""
-    if kernel is not None:
-        return kernel.recv(fd, n)
-    if n > SCRATCH:
-        return read_large(fd, n, True)
-    return take(gopark_recv(fd, scratch, n))
-
-
-cpdef object read(int fd, Py_ssize_t n):
-    """read(2): bytes, or errno as an int."""
-    if kernel is not None:
-        return kernel.read(fd, n)
-    if n > SCRATCH:
-        return read_large(fd, n, False)
-    return take(c_read(fd, scratch, n))
-
-
-cpdef Py_ssize_t recv_into(int fd, object buf, Py_ssize_t off) except? -1:
-    """read(2) into a writable buffer from *off* on: a count, or a negative errno."""
-    if kernel is not None:
-        return kernel.recv_into(fd, buf, off)
-    cdef Py_buffer view
-    cdef Py_ssize_t r
-    PyObject_GetBuffer(buf, &view, PyBUF_WRITABLE)
-    r = c_read(fd, <char *>view.buf + off, clamp(view.len - off))
-    if r < 0:
-        r = -errno
-    PyBuffer_Release(&view)
-    return r
-
-
-cpdef Py_ssize_t send(int fd, object buf, Py_ssize_t off) except? -1:
-    """send(2) without SIGPIPE from *off* on: a count, or a negative errno."""
-    if kernel is not None:
-        return kernel.send(fd, buf, off)
-    cdef Py_buffer view
-    cdef Py_ssize_t r
-    if PyBytes_CheckExact(buf):
-        r = gopark_send(fd, PyBytes_AS_STRING(buf) + off, clamp(PyBytes_GET_SIZE(buf) - off))
-        return r if r >= 0 else -errno
-    PyObject_GetBuffer(buf, &view, PyBUF_SIMPLE)
-    r = gopark_send(fd, <char *>view.buf + off, clamp(view.len - off))
-    if r < 0:
-        r = -errno
-    PyBuffer_Release(&view)
-    return r
-
-
-cpdef Py_ssize_t write(int fd, object buf, Py_ssize_t off) except? -1:
-    """write(2) from *off* on: a count, or a negative errno."""
-    if kernel is not None:
-        return kernel.write(fd, buf, off)
-    cdef Py_buffer view
-    cdef Py_ssize_t r
-    PyObject_GetBuffer(buf, &view, PyBUF_SIMPLE)
-    r = c_write(fd, <char *>view.buf + off, clamp(view.len - off))
-    if r < 0:
-        r = -errno
-    PyBuffer_Release(&view)
-    return r
-
-
-cpdef Py_ssize_t writev(int fd, list bufs) except? -1:
-    """writev(2) of at most 1024 buffers: a count, or a negative errno."""
-    if kernel is not None:
-        return kernel.writev(fd, bufs)
-    cdef Py_buffer views[1024]
-    cdef iovec iov[1024]
-    cdef Py_ssize_t r
-    cdef int i, n = 0
-    if len(bufs) > 1024:
-        return -EINVAL
-    try:
-        for b in bufs:
-            PyObject_GetBuffer(b, &views[n], PyBUF_SIMPLE)
-            iov[n].iov_base = views[n].buf
-            iov[n].iov_len = views[n].len
-            n += 1
-        r = c_writev(fd, iov, n)
-        if r < 0:
-            r = -errno
-    finally:
-        for i in range(n):
-            PyBuffer_Release(&views[i])
-    return r
-
-
-cpdef object accept4(int fd):
-    """accept4(SOCK_NONBLOCK | SOCK_CLOEXEC): (fd, peer's packed sockaddr), or errno as an int."""
-    if kernel is not None:
-        return kernel.accept4(fd)
-    cdef sockaddr_storage a
-    cdef socklen_t n = sizeof(a)
-    cdef int r = c_accept4(fd, <sockaddr *>&a, &n, SOCK_NONBLOCK | SOCK_CLOEXEC)
-    if r < 0:
-        return errno
-    return r, PyBytes_FromStringAndSize(<char *>&a, n if n < sizeof(a) else sizeof(a))
-
-
-cpdef int connect_error(int fd) noexcept:
-    """SO_ERROR: 0 or a positive errno."""
-    if kernel is not None:
-        return kernel.connect_error(fd)
-    cdef int val = 0
-    cdef socklen_t n = sizeof(val)
-    if c_getsockopt(fd, SOL_SOCKET, SO_ERROR, &val, &n) != 0:
-        return errno
-    return val
-
-
-cpdef int has_peer(int fd) noexcept:
-    """getpeername: 0 if the socket is connected, else a positive errno."""
-    if kernel is not None:
-        return kernel.has_peer(fd)
-    cdef sockaddr_storage a
-    cdef socklen_t n = sizeof(a)
-    return 0 if c_getpeername(fd, <sockaddr *>&a, &n) == 0 else errno
-
-
-def socket_names(int fd):
-    """(local address, peer's address) of a socket as text, "" for what there is not; None if *fd* is not a socket.
-
-    For dumps.  It keeps the GIL: each release beside a busy loop would cost 5 ms, and a dump asks ten thousand times."""
-    cdef char local[160]
-    cdef char peer[160]
-    if gopark_sockname(fd, 0, local, sizeof(local)) != 0:
-        return None
-    gopark_sockname(fd, 1, peer, sizeof(peer))
-    return local.decode(errors="replace"), peer.decode(errors="replace")
-
-
-cpdef int set_nonblock(int fd) noexcept:
-    if kernel is not None:
-        return kernel.set_nonblock(fd)
-    cdef int flags = c_fcntl(fd, F_GETFL)
-    if flags < 0:
-        return -errno
-    if flags & O_NONBLOCK:
-        return 0
-    return 0 if c_fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 else -errno
-
-
-cpdef int shutdown(int fd, int how) noexcept:
-    if kernel is not None:
-        return kernel.shutdown(fd, how)
-    return 0 if c_shutdown(fd, how) == 0 else -errno
-
-
-cpdef int close(int fd) noexcept:
-    if kernel is not None:
-        return kernel.close(fd)
-    # Never retried on EINTR: on Linux the descriptor is gone, and its number may be another's already.
-    return 0 if c_close(fd) == 0 else -errno
+include "_sys_fd.pxi"
 
 
 # -- greenlets, contexts, signals --------------------------------------------------------------------------------------

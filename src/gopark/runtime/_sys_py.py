@@ -1,10 +1,10 @@
-"""The interpreted twin of _sys.pyx, on select, os and socket (and ctypes for the epoll calls that Python does not expose).
+"""The interpreted twin of _sys.pyx, on select and os (and ctypes for the epoll calls that Python does not expose).  Its part
+for descriptors is _sys_py_fd.py.
 
 Same names, same results, same negative errnos; no policy.  Sub-millisecond waits come from select(2), whose timeout
 Python passes on in microseconds, where the epoll descriptor's number allows it.
 """
 
-import _socket
 import _thread
 import contextvars
 import errno as _errno
@@ -20,6 +20,9 @@ from types import CodeType, FrameType
 from typing import Any
 
 import greenlet
+
+from gopark.runtime._sys_py_fd import *  # noqa: F403
+from gopark.runtime._sys_py_fd import _err
 
 try:
     # Here, not where it is needed: a process that has given up its privileges may not be able to any more.
@@ -47,8 +50,11 @@ def coarseres() -> int:
 # -- the seam ----------------------------------------------------------------------------------------------------------
 
 _SEAM = (
-    *("nanotime", "coarsetime", "recv", "read", "recv_into", "send", "write", "writev", "accept4"),
-    *("connect_error", "has_peer", "set_nonblock", "shutdown", "close"),
+    *("nanotime", "coarsetime"),
+    *("recv", "read", "recv_into", "read_into", "send", "write", "sendv"),
+    *("writev", "readable", "socket", "socketpair", "bind", "connect", "listen"),
+    *("accept4", "getsockname", "getpeername", "setsockopt", "getsockopt", "connect_error", "has_peer"),
+    *("socket_names", "set_nonblock", "shutdown", "lingers", "close", "close_slowly"),
 )
 _kernel: Any = None
 
@@ -182,129 +188,6 @@ def eventfd_drain(fd: int) -> int:
 
 
 # -- descriptors -------------------------------------------------------------------------------------------------------
-
-
-def _err(fn: Callable[..., Any], *args: Any) -> int:
-    try:
-        fn(*args)
-    except OSError as e:
-        return e.errno or _errno.EIO
-    return 0
-
-
-def read(fd: int, n: int) -> "bytes | int":
-    """read(2): bytes, or errno as an int."""
-    try:
-        return os.read(fd, n)
-    except OSError as e:
-        return e.errno or _errno.EIO
-
-
-recv = read
-
-
-def _slice(buf: Any, off: int) -> Any:
-    return memoryview(buf)[off:] if off else buf
-
-
-def recv_into(fd: int, buf: Any, off: int) -> int:
-    """read(2) into a writable buffer from *off* on: a count, or a negative errno."""
-    try:
-        return os.readv(fd, [_slice(buf, off)])
-    except OSError as e:
-        return -(e.errno or _errno.EIO)
-
-
-def write(fd: int, buf: Any, off: int) -> int:
-    """write(2) from *off* on: a count, or a negative errno.  (Python ignores SIGPIPE, so this serves sockets too.)"""
-    try:
-        return os.write(fd, _slice(buf, off))
-    except OSError as e:
-        return -(e.errno or _errno.EIO)
-
-
-send = write
-
-
-def writev(fd: int, bufs: list[Any]) -> int:
-    """writev(2) of at most 1024 buffers: a count, or a negative errno."""
-    try:
-        return os.writev(fd, bufs)
-    except OSError as e:
-        return -(e.errno or _errno.EIO)
-
-
-class _Borrowed(_socket.socket):
-    """A socket object around a descriptor that it does not own; family and type given, so that it costs no system call.
-
-    AF_UNIX whatever it is: Python sizes its buffer for addresses by the family, and this one's are the longest."""
-
-    def __init__(self, fd: int) -> None:
-        super().__init__(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
-
-    def __enter__(self) -> "_Borrowed":
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.detach()
-
-
-def accept4(fd: int) -> "tuple[int, Any] | int":
-    """accept4(SOCK_NONBLOCK | SOCK_CLOEXEC): (fd, peer's address, unpacked already), or errno as an int."""
-    with _Borrowed(fd) as s:
-        s.settimeout(0)
-        try:
-            new, peer = s._accept()  # type: ignore[attr-defined]
-        except OSError as e:
-            return e.errno or _errno.EIO
-    os.set_blocking(new, False)
-    return new, peer
-
-
-def connect_error(fd: int) -> int:
-    """SO_ERROR: 0 or a positive errno."""
-    with _Borrowed(fd) as s:
-        try:
-            return s.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
-        except OSError as e:
-            return e.errno or _errno.EIO
-
-
-def has_peer(fd: int) -> int:
-    """getpeername: 0 if the socket is connected, else a positive errno."""
-    with _Borrowed(fd) as s:
-        return _err(s.getpeername)
-
-
-def _address_text(ask: Callable[[], Any]) -> str:
-    try:
-        addr = ask()
-    except OSError:
-        return ""
-    if isinstance(addr, tuple) and len(addr) >= 2 and isinstance(addr[0], str):
-        return f"[{addr[0]}]:{addr[1]}" if ":" in addr[0] else f"{addr[0]}:{addr[1]}"
-    if isinstance(addr, bytes):
-        return "@" + addr[1:].decode(errors="replace")
-    return addr if isinstance(addr, str) else ""
-
-
-def socket_names(fd: int) -> "tuple[str, str] | None":
-    """(local address, peer's address) of a socket as text, "" for what there is not; None if *fd* is not a socket."""
-    with _Borrowed(fd) as s:
-        try:
-            s.getsockname()
-        except OSError:
-            return None
-        return _address_text(s.getsockname), _address_text(s.getpeername)
-
-
-def set_nonblock(fd: int) -> int:
-    return -_err(os.set_blocking, fd, False)
-
-
-def shutdown(fd: int, how: int) -> int:
-    with _Borrowed(fd) as s:
-        return -_err(s.shutdown, how)
 
 
 def close(fd: int) -> int:
