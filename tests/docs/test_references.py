@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "gopark"
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-REFERENCE = re.compile(r"`([\w./]+\.(?:py|pyx|h))::([\w.]+)`")
-FILE = re.compile(r"`([\w./]+/[\w.]+\.(?:py|pyx|h|pxd))`")
+REFERENCE = re.compile(r"`([\w./]+\.(?:py|pyx|pxi|h))::([\w.]+)`")
+FILE = re.compile(r"`([\w./]+/[\w.]+\.(?:py|pyx|pxi|h|pxd))`")
 
 
 def where(file: str) -> Path:
