@@ -1,6 +1,6 @@
 # Everything starts here, in a fresh clone, with CPython >= 3.11, gcc and make: `make demo`, `make test`, `make check`.
 #
-#   PYTHON=python3.12      the interpreter (default: the first of python3, python3.14 ... python3.11 that is new enough)
+#   PYTHON=python3.12      the interpreter (default: the first of python3, python3.15 ... python3.11 that will do)
 #   DEBUG=1                a core compiled with -O0 -g, in an environment of its own
 #   ARGS="..."             arguments for `make demo` and `make bench`
 #   PYTEST_ARGS="..."      arguments for pytest
@@ -14,7 +14,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 ifndef PYTHON
-PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+PYTHON := $(shell for python in python3 python3.15 python3.14 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 endif
 TAG := $(shell "$(PYTHON)" .ci/tag 2>/dev/null)
@@ -31,7 +31,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := setup.py pyproject.toml $(shell find src/gopark ! -name __pycache__ \( -type d -o -name '*.p*' -o -name '*.h' \))
 
-.PHONY: build debug demo test check bench docs test-all clean system-tools tag
+.PHONY: build debug demo test check bench docs test-all test-newer clean system-tools tag
 build: $(VENV)/installed
 	@$(BIN)/gopark --version
 
@@ -60,6 +60,10 @@ test: $(VENV)/installed $(VENV)/group-test system-tools
 # `make test` with every CPython >= 3.11 of this machine; SKIP="tag..." leaves out those that have just been tested.
 test-all:
 	@MAKE="$(MAKE)" .ci/test-all "$(PYTHON)" $(SKIP)
+
+# ... and with CPython 3.14 and 3.15 in a folder with Debian sid, as root; some minutes.
+test-newer:
+	@.ci/test-newer $(ARGS)
 
 check: $(VENV)/group-build $(VENV)/group-dev
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Goroutines for Python: blocking code that parks on Go's network poller instead of blocking its thread."""
 
-from gopark import _pure
+from gopark import _eager, _pure
 
 _pure.install_if_requested()
 
@@ -50,3 +50,5 @@ __all__ = [
     "sync",
     "time",
 ]
+
+_eager.resolve()

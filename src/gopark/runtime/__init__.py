@@ -1,5 +1,6 @@
 """The seed: scheduler, network poller, timers, and their diagnostics.  Nothing here imports a higher floor."""
 
+import importlib
 import sys
 
 try:
@@ -15,6 +16,14 @@ __all__ = ["IS_COMPILED"]
 
 IS_COMPILED: bool = _sys.IS_COMPILED
 
-# The core's modules use one another in a circle (as one package in Go would).  It must be entered here: proc's P needs
-# p.py complete, while p.py needs of proc only that it exists.
-from gopark.runtime import proc  # noqa: E402, F401
+# After _sys: a free-threaded Python takes the GIL again when it loads an extension module that does not say it needs none.
+if hasattr(sys, "_is_gil_enabled") and not sys._is_gil_enabled():
+    raise ImportError(
+        "gopark needs the GIL, which this free-threaded Python runs without: start it with PYTHON_GIL=1 in the environment, "
+        "or with -X gil=1"
+    )
+
+# The core's modules use one another in a circle (as one package in Go would), which must be entered here: proc makes a P
+# and needs p.py complete for it, while p.py needs of proc only that it exists.  Every import of a module of the core comes
+# through here first, so the order of a program's imports does not matter.  No import statement: those can be lazy.
+importlib.import_module("gopark.runtime.proc")

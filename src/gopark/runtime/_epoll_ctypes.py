@@ -6,6 +6,7 @@ Only what the public epoll binding needs when there is no compiled core; the sch
 import ctypes
 import errno
 import os
+import struct
 from collections.abc import Iterable
 
 _SYS_EPOLL_PWAIT2 = 441  # the same number on every architecture
@@ -13,11 +14,8 @@ _SIGSET_BYTES = 8  # _NSIG / 8 on Linux
 _MS_MAX = 2**31 - 1
 
 
-class _Event(ctypes.Structure):
-    # The kernel packs it on x86-64 alone.
-    if os.uname().machine == "x86_64":
-        _pack_ = 1
-    _fields_ = (("events", ctypes.c_uint32), ("data", ctypes.c_uint64))
+# struct epoll_event: the kernel packs it on x86-64 alone.
+_EVENT = struct.Struct("=IQ" if os.uname().machine == "x86_64" else "@IQ")
 
 
 class _Timespec(ctypes.Structure):
@@ -31,7 +29,7 @@ def pwait(
     epfd: int, maxevents: int, timeout_ns: int, sigmask: Iterable[int] | None, nanoseconds: bool
 ) -> "list[tuple[int, int]] | int":
     """A list of (events, low 32 bits of data: the descriptor, as select.epoll registers it), or errno."""
-    events = (_Event * maxevents)()
+    events = ctypes.create_string_buffer(max(1, maxevents * _EVENT.size))
     mask = None
     if sigmask is not None:
         bits = 0
@@ -50,4 +48,5 @@ def pwait(
         n = _libc.epoll_pwait(epfd, events, maxevents, ms, mask)
     if n < 0:
         return ctypes.get_errno()
-    return [(e.events, e.data & 0xFFFFFFFF) for e in events[:n]]
+    found = _EVENT.iter_unpack(events.raw[: n * _EVENT.size])
+    return [(mask, data & 0xFFFFFFFF) for mask, data in found]
