@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import IO, Any
 
-from gopark.runtime.blocking import blocking, blocking_then
+from gopark.runtime.blocking import Gate, blocking, blocking_at
 from gopark.runtime.proc import shield
-from gopark.sync import Mutex
 
 __all__ = ["File", "open", "read_bytes", "read_text", "wrap", "write_bytes", "write_text"]
 
@@ -34,11 +33,10 @@ class File:
 
     def __init__(self, wrapped: IO[Any]) -> None:
         self.wrapped = wrapped  # the file object; not to be used beside this
-        self._lock = Mutex()
+        self._gate = Gate(1)
 
     def _call(self, fn: Callable[..., Any], *args: Any) -> Any:
-        self._lock.lock()
-        return blocking_then(self._lock.unlock, fn, *args)
+        return blocking_at(self._gate, fn, *args)
 
     def read(self, n: int | None = -1, /) -> Any:
         """At most *n* bytes or characters (-1 or None: all); empty at the end."""

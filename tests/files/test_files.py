@@ -4,15 +4,13 @@ import io
 import os
 import tempfile
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import gopark
 from gopark import files, go
-from support import eventually, goroutines, parked
+from support import eventually, goroutines, parked, python
 
 
 @goroutines
@@ -120,21 +118,62 @@ def test_a_cancelled_call_goes_on_and_close_waits_for_it() -> None:
     assert slow.closed and closer.exception is None  # it was closed; Cancelled would come at its next park
 
 
+def test_a_call_that_finds_no_thread_leaves_the_file_usable() -> None:
+    done = python("""
+        import gopark, io, threading
+        from gopark import files
+        def main():
+            f = files.wrap(io.BytesIO(b"data"))
+            before = threading.stack_size(1 << 46)          # more than there is
+            try: f.read()
+            except RuntimeError as e: print(e)
+            threading.stack_size(before)
+            print(f.read(), gopark.statistics().blocking_calls)
+        gopark.run(main)
+    """)
+    assert done.stdout == "can't start new thread\nb'data' 0\n"
+
+
 @goroutines
-def test_a_call_that_finds_no_thread_leaves_the_file_usable(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gopark.runtime import blocking
+def test_who_waits_for_a_file_on_a_thread_of_its_own_has_its_turn_in_order() -> None:
+    slow = Slow(b"0123456789")
+    f = files.wrap(slow)
+    first = parked(go(f.read, 2), "blocking call")
+    eventually(lambda: slow.reading)
+    got: list[bytes] = []
+    thread = threading.Thread(target=lambda: got.append(f.read(3)))
+    thread.start()
+    eventually(lambda: f._gate.waiting == 1)
+    last = parked(go(f.read, 4))
+    slow.go_on.set()
+    eventually(lambda: not thread.is_alive())
+    assert (first.result(20), got, last.result(20)) == (b"01", [b"234"], b"5678")
+    assert slow.most == 1 and f._gate.running == f._gate.waiting == 0
 
-    def no_thread(*args: Any, **kwargs: Any) -> Callable[[], None]:
-        raise RuntimeError("can't start new thread")
 
-    eventually(lambda: blocking.counts()[1] == blocking.counts()[0])
-    f = files.wrap(io.BytesIO(b"data"))
-    monkeypatch.setattr(blocking, "_pool", blocking._Pool())
-    with monkeypatch.context() as patch:
-        patch.setattr(blocking.PoolThread, "start", no_thread)
-        with pytest.raises(RuntimeError, match="new thread"):
-            f.read()
-    assert f.read() == b"data"
+def test_a_forked_child_need_not_wait_for_the_parents_call() -> None:
+    done = python("""
+        import gopark, io, os, threading
+        from gopark import files, go
+        class Slow(io.BytesIO):
+            def read(self, n=-1, /):
+                if os.getpid() == parent: reading.set(); go_on.wait(20)
+                return super().read(n)
+        reading, go_on, parent = threading.Event(), threading.Event(), os.getpid()
+        def main():
+            f = files.wrap(Slow(b"0123456789"))
+            one, two = go(f.read, 2), go(f.read, 2)
+            gopark.blocking(reading.wait, 20)
+            pid = os.fork()
+            if pid == 0:
+                print("child", f.read(3), flush=True)
+                os._exit(0)
+            os.waitpid(pid, 0)
+            go_on.set()
+            print("parent", one.result(20), two.result(20))
+        gopark.run(main)
+    """)
+    assert done.stdout == "child b'012'\nparent b'01' b'23'\n"
 
 
 @goroutines

@@ -5,7 +5,10 @@ import socket
 from typing import NamedTuple
 
 from gopark.poll.sockaddr import Address
-from gopark.runtime.blocking import blocking
+from gopark.runtime.blocking import MAX_THREADS, Gate, blocking_at
+
+# A look-up may hang for as long as a server is silent: half of the threads are for all else.
+_lookups = Gate(MAX_THREADS // 2)
 
 
 class IPAddr(NamedTuple):
@@ -44,7 +47,9 @@ def resolve(host: str, port: int, family: int) -> list[IPAddr]:
     if literal is not None:
         return [literal]
     try:
-        infos = blocking(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, socket.IPPROTO_TCP, 0)
+        infos = blocking_at(
+            _lookups, socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, socket.IPPROTO_TCP, 0
+        )
     except socket.gaierror as e:
         raise socket.gaierror(e.errno, f"lookup {host}: {str(e.strerror).lower()}") from None
     except UnicodeError as e:

@@ -1,150 +1,395 @@
 """Blocking calls: fn runs on an OS thread, the calling goroutine parks.
 
 For what can block and cannot be polled: name look-ups, files, C libraries.  The pool starts a thread when a call finds
-none idle, up to a limit; beyond it calls queue.  A thread that was idle for some seconds ends.
+none idle, up to a limit; beyond it calls queue.  A thread that was idle for some seconds ends.  Calls of one kind may
+have a limit of their own (Gate): those of one file, one at a time; look-ups, so that those which hang leave threads to
+others.
+
+Nothing here is guarded by a lock.  A signal handler or a finalizer, which may come while one is held, would wait for
+itself if it made a blocking call; one that raises would leave it locked.  Instead every change is one step that takes
+a call from one sound state to the next: plain attribute accesses with no call and no loop among them, between which
+neither another thread nor a handler comes (see sync/waiters.py, which rests on the same).  That is why putting a call at
+the end of the queue is written out where it happens.  What has to follow such a step (a thread is to be woken, or started)
+may be cut off by an exception in the interpreted core; then whoever submitted the call takes it back.
 """
 
+import _thread
+import atexit
 import contextvars
-import os
+import sys
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from gopark.runtime import _sys, proc
-from gopark.runtime.g import GWAITING, Goroutine, ParkLock
+from gopark.runtime import _sys, cpus, proc
+from gopark.runtime.g import GWAITING, Goroutine, ParkLock, waiting_threads
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 IDLE_SECONDS = 5.0  # an idle thread ends after so long
-MAX_THREADS = max(64, 4 * (os.cpu_count() or 1))
+MAX_THREADS = max(64, 4 * cpus.usable())
+
+_PARKED = GWAITING
+
+# Call.state
+_NEW = 0
+_GATED = 1  # waits at its gate
+_QUEUED = 2  # waits for a thread
+_RUNNING = 3  # a thread has it
+_OVER = 4  # it has ended, or will never begin
 
 _p = proc.getp()
 
 
-class _Call(ParkLock):
+class Gate:
+    """At most *limit* of the calls that go through it run at a time; the others wait, first come first served."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.running = 0  # calls that are past it: they run, or wait for a thread
+        self.head: Call | None = None  # calls that wait before it
+        self.tail: Call | None = None
+        self.waiting = 0
+        self.pool: Pool | None = None  # whose calls these are: a forked child has another
+
+
+class Call(ParkLock):
     """One call: what its goroutine parks on, and where the thread leaves the outcome."""
 
-    def __init__(self, fn: Callable[[], Any], gp: Goroutine, what: str, done: Callable[[], object]) -> None:
-        self.fn: Callable[[], Any] | None = fn
-        self.done: Callable[[], object] = done  # to be called when fn has ended, or will never begin
-        self.what = what  # the caller's function, by name
-        self.ctx = contextvars.copy_context()
-        self.gp: Goroutine | None = gp  # None: cancelled, nobody waits any more
-        self.finished = False
-        self.thread = 0  # ident of the thread that runs it, while it does: dumps show its frames
+    def __init__(
+        self, gate: Gate | None, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self.gate = gate
+        self.fn: Callable[..., Any] | None = fn
+        self.args: tuple[Any, ...] | None = args
+        self.kwargs: dict[str, Any] | None = kwargs
+        self.ctx: Any = contextvars.copy_context()
+        self.what: str = getattr(fn, "__qualname__", None) or type(fn).__qualname__  # for dumps
+        self.state = _NEW
+        self.before: Call | None = None  # neighbours at the gate, or in the pool's queue
+        self.after: Call | None = None
+        self.gp: Goroutine | None = None  # who is to be woken; None: a thread, or nobody any more
+        self.lock: Any = None  # of a thread that runs the call itself: locked while it waits at the gate
+        self.thread = 0  # ident of the pool's thread that runs it, while it does: dumps show its frames
         self.value: Any = None
         self.exc: BaseException | None = None
 
-    def parkcommit(self, gp: Goroutine, mode: int) -> bool:
-        return not self.finished
+    def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
+        return self.state != _OVER
 
-    def parkcancel(self, gp: Goroutine, mode: int) -> bool:
-        if self.finished:
+    def parkcancel(self, gp: Goroutine, mode: int) -> bool:  # atomic
+        """Nobody waits for it any more: take it back if no thread has begun with it, else what it returns is dropped."""
+        if self.state == _OVER:
             return False
-        self.give_up()
+        self.gp = None
+        lock = _pool.leave(self, False)
+        if self.state == _OVER:
+            _p.external -= 1
+        if lock is not None:
+            lock.release()
         return True
 
     def describe(self, mode: int) -> str:
-        return self.what
+        return str(self.what)
 
     def run(self) -> None:
         """On the pool's thread."""
-        fn = self.fn
-        assert fn is not None
         self.thread = _sys.thread_ident()
         try:
-            self.value = self.ctx.run(fn)
+            self.value = self.ctx.run(self.fn, *self.args, **self.kwargs)  # type: ignore[misc,arg-type]
         except BaseException as e:
             self.exc = e
         finally:
-            self.fn = fn = None
             self.thread = 0
-            self.done()
-            _p.inject(self.finish)
+            self.drop()
+
+    def drop(self) -> None:
+        """What was to be called is the program's: its finalizers run here."""
+        self.fn = self.args = self.kwargs = self.ctx = None
 
     def finish(self) -> None:
-        """On the runtime's thread."""
+        """On the runtime's thread, when it has run."""
+        self.state = _OVER
         _p.external -= 1
-        self.finished = True
-        if self.gp is not None and self.gp.parklock is self and self.gp.status == GWAITING:
-            proc.goready(self.gp)
+        gp = self.gp
+        if gp is not None and gp.parklock is self and gp.status == _PARKED:
+            proc.goready(gp)
 
-    def give_up(self) -> None:
-        """Nobody waits for it (any more): take it back if no thread has begun with it, else what it returns is dropped."""
-        self.gp = None
-        if _pool.withdraw(self):
-            _p.external -= 1
-            self.finished = True
-            self.fn = None
-            self.done()
+
+class Worker:
+    """One of the pool's threads."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.begun = False
+        self.lock = _locked()  # it waits here while it is idle
+        self.over: Worker | None = None  # neighbours among the idle ones
+        self.under: Worker | None = None
 
 
 class PoolThread(threading.Thread):
-    """One of the pool's threads: it wakes nobody but who waits for its call, and those are counted."""
+    """The same as Python's other threads see it: it has a name."""
 
 
-class _Pool:
-    """The threads.  lock guards every field."""
+class Pool:
+    """The threads, and the calls that wait for one."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.work = threading.Condition(self.lock)
-        self.queue: deque[_Call] = deque()
-        self.idle = 0  # threads waiting in work
-        self.threads = 0  # threads alive
-        self.started = 0  # threads ever started, for names
+        self.head: Call | None = None  # the queue
+        self.tail: Call | None = None
+        self.queued = 0
+        self.top: Worker | None = None  # the idle threads: the one that has been idle for the shortest time
+        self.idle = 0
+        self.threads = 0  # alive, or about to be
+        self.started = 0  # ever, for names
 
-    def submit(self, call: _Call) -> None:
-        with self.lock:
-            self.queue.append(call)
-            if self.idle >= len(self.queue):
-                self.work.notify()
-                return
-            if self.threads >= MAX_THREADS:
-                return
-            self.threads += 1
-            self.started += 1
-            name = f"gopark-blocking-{self.started}"
-        # Daemonic: a call that never returns must not keep the process from ending.
-        thread = PoolThread(target=self.serve, name=name, daemon=True)
+    # -- steps ---------------------------------------------------------------------------------------------------------
+
+    def enter(self, call: Call) -> Any:  # atomic
+        """Put *call* where it waits for its turn.  What is to be released: an idle thread's lock."""
+        gate = call.gate
+        if gate is not None:
+            if gate.pool is not self:
+                # We are a forked child: who was on either side of the gate is the parent's.
+                stale = gate.head  # noqa: F841  (released after the step)
+                gate.pool = self
+                gate.head = gate.tail = None
+                gate.running = gate.waiting = 0
+            if gate.running >= gate.limit:
+                call.state = _GATED
+                last = gate.tail
+                call.before = last
+                if last is None:
+                    gate.head = call
+                else:
+                    last.after = call
+                gate.tail = call
+                gate.waiting += 1
+                return None
+            gate.running += 1
+        if call.lock is not None:
+            call.state = _RUNNING
+            return None
+        call.state = _QUEUED
+        last = self.tail
+        call.before = last
+        if last is None:
+            self.head = call
+        else:
+            last.after = call
+        self.tail = call
+        self.queued += 1
+        worker = self.top
+        if worker is None:
+            return None
+        under = worker.under
+        self.top = under
+        if under is not None:
+            under.over = None
+        worker.under = None
+        self.idle -= 1
+        return worker.lock
+
+    def leave(self, call: Call, ran: bool) -> Any:  # atomic
+        """*call* has ended (*ran*), or is taken back if it has not begun; it is _OVER then.  What is to be released: the
+        lock of a thread whose call is let through in its place."""
+        gate = call.gate
+        before = call.before
+        after = call.after
+        if call.state == _GATED and gate is not None:
+            if before is None:
+                gate.head = after
+            else:
+                before.after = after
+            if after is None:
+                gate.tail = before
+            else:
+                after.before = before
+            call.before = call.after = None
+            gate.waiting -= 1
+            call.state = _OVER
+            return None
+        if call.state == _QUEUED:
+            if before is None:
+                self.head = after
+            else:
+                before.after = after
+            if after is None:
+                self.tail = before
+            else:
+                after.before = before
+            call.before = call.after = None
+            self.queued -= 1
+            call.state = _OVER
+        elif not ran:
+            return None
+        if gate is None or gate.pool is not self:
+            return None
+        following = gate.head
+        if following is None:
+            gate.running -= 1
+            return None
+        after = following.after
+        gate.head = after
+        if after is None:
+            gate.tail = None
+        else:
+            after.before = None
+        following.after = None
+        gate.waiting -= 1
+        if following.lock is not None:
+            following.state = _RUNNING
+            return following.lock
+        following.state = _QUEUED
+        last = self.tail
+        following.before = last
+        if last is None:
+            self.head = following
+        else:
+            last.after = following
+        self.tail = following
+        self.queued += 1
+        return None
+
+    def take(self, worker: Worker) -> Call | None:  # atomic
+        """The call that *worker* is to run; None: it is among the idle ones now."""
+        call = self.head
+        if call is None:
+            under = self.top
+            worker.under = under
+            if under is not None:
+                under.over = worker
+            self.top = worker
+            self.idle += 1
+            return None
+        after = call.after
+        self.head = after
+        if after is None:
+            self.tail = None
+        else:
+            after.before = None
+        call.after = None
+        call.state = _RUNNING
+        self.queued -= 1
+        return call
+
+    def rouse(self) -> Any:  # atomic
+        """An idle thread's lock, to be released, if there is a call for it and an idle thread."""
+        worker = self.top
+        if worker is None or self.head is None:
+            return None
+        under = worker.under
+        self.top = under
+        if under is not None:
+            under.over = None
+        worker.under = None
+        self.idle -= 1
+        return worker.lock
+
+    def retire(self, worker: Worker) -> bool:  # atomic
+        """*worker* ends; False: it has been given work just now."""
+        over = worker.over
+        under = worker.under
+        if over is None and self.top is not worker:
+            return False
+        if over is None:
+            self.top = under
+        else:
+            over.under = under
+        if under is not None:
+            under.over = over
+        worker.over = worker.under = None
+        self.idle -= 1
+        self.threads -= 1
+        return True
+
+    # -- what follows them ---------------------------------------------------------------------------------------------
+
+    def submit(self, call: Call) -> None:
+        """Have *call* run in its turn.  If this raises, the call is to be taken back."""
+        lock = self.enter(call)
+        if lock is not None:
+            lock.release()
+        elif call.state == _QUEUED:
+            self.hire()
+
+    def hire(self) -> None:
+        """No thread is idle: start one more, unless there are enough."""
+        if self.threads >= MAX_THREADS:
+            return
+        self.started += 1
+        worker = Worker(self.started)
+        self.threads += 1
         try:
-            thread.start()
+            # Not as a Thread: what its start does is Python code, where a signal handler could raise, or make a blocking
+            # call itself.  Handlers run on the main thread alone.
+            _thread.start_new_thread(self.introduce, (worker,))
         except BaseException as e:
-            if thread.ident is None and thread not in threading._limbo:  # type: ignore[attr-defined]
-                # It could not be started.  (A signal handler may raise when it was.)
-                with self.lock:
-                    self.threads -= 1
-                if self.threads > 0 and isinstance(e, (RuntimeError, MemoryError)):
-                    return  # another thread will come to it
-            raise
+            self.threads -= 1
+            if self.threads == 0 or not isinstance(e, (RuntimeError, MemoryError)):
+                raise
+            # Another thread will come to it.
 
-    def withdraw(self, call: _Call) -> bool:
-        """Take *call* back, if no thread has taken it."""
-        with self.lock:
-            try:
-                self.queue.remove(call)
-            except ValueError:
-                return False
-            return True
+    def introduce(self, worker: Worker) -> None:
+        """On a thread that nobody knows: have a Thread do the work, and end; or do it if there can be no other."""
+        ident = _sys.thread_ident()
+        idents.add(ident)
+        try:
+            # Daemonic: a call that never returns must not keep the process from ending.
+            PoolThread(
+                target=self.serve, args=(worker,), name=f"gopark-blocking-{worker.number}", daemon=True
+            ).start()
+        except BaseException:
+            self.serve(worker)
+        finally:
+            idents.discard(ident)
 
-    def serve(self) -> None:
-        while True:
-            with self.lock:
-                while not self.queue:
-                    self.idle += 1
-                    woken = self.work.wait(IDLE_SECONDS)
-                    self.idle -= 1
-                    if not woken and not self.queue:
-                        self.threads -= 1
+    def serve(self, worker: Worker) -> None:
+        """What a thread of the pool does."""
+        if worker.begun:
+            return
+        worker.begun = True
+        ident = _sys.thread_ident()
+        idents.add(ident)
+        retired = False
+        try:
+            while (
+                self is _pool
+            ):  # a thread that has forked is alone in the child, and no thread of the pool's there
+                call = self.take(worker)
+                if call is not None:
+                    call.run()
+                    self.over(call)
+                    call = None  # or an idle thread would keep the last result alive
+                elif not worker.lock.acquire(True, IDLE_SECONDS):
+                    retired = self.retire(worker)
+                    if retired:
                         return
-                call = self.queue.popleft()
-            call.run()
-            del call  # or an idle thread would keep the last result alive
+                    worker.lock = _locked()  # the one that was to wake it may be released yet
+        finally:
+            idents.discard(ident)
+            if not retired:
+                self.threads -= 1
+
+    def over(self, call: Call) -> None:
+        """*call* has run, on this thread of the pool."""
+        lock = self.leave(call, True)
+        if lock is not None:
+            lock.release()
+        _p.inject(call.finish)
 
 
-_pool = _Pool()
+def _locked() -> Any:
+    lock = _thread.allocate_lock()
+    lock.acquire()
+    return lock
+
+
+idents: set[int] = (
+    set()
+)  # of the pool's threads: they wake nobody but who waits for their calls, and those are counted
+_pool = Pool()
 
 
 def blocking(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -154,62 +399,103 @@ def blocking(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T
     and its result is dropped.  Called on a thread that gopark does not run on, it simply calls fn."""
     if not callable(fn):
         raise TypeError(f"gopark.blocking: fn must be callable, not {fn!r}")
-    return blocking_then(_nothing, fn, *args, **kwargs)
-
-
-def _nothing() -> None:
-    pass
-
-
-def blocking_then(
-    done: Callable[[], object], fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
-) -> _T:
-    """blocking, and done() once fn has ended, on its thread: later than the caller, if that is cancelled.
-
-    Also if fn cannot be run at all: whatever happens, done is called once."""
-
     if _p.thread not in (0, _sys.thread_ident()):
-        try:
-            return fn(*args, **kwargs)
-        finally:
-            done()
-    try:
-        gp = proc.getg()
-    except BaseException:
-        done()
-        raise
-    what = getattr(fn, "__qualname__", None) or type(fn).__qualname__
-    call = _Call(lambda: fn(*args, **kwargs), gp, what, done)
+        return fn(*args, **kwargs)
+    result: _T = park(None, fn, args, kwargs)
+    return result
+
+
+def blocking_at(gate: Gate, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """blocking, through *gate*: also on a thread that gopark does not run on, which blocks until it is its turn.
+
+    A call whose caller is cancelled keeps its place until it has ended, on its thread; one that has not begun leaves it."""
+    result: _T
+    if _p.thread not in (0, _sys.thread_ident()):
+        result = wait_here(gate, fn, args, kwargs)
+    else:
+        result = park(gate, fn, args, kwargs)
+    return result
+
+
+def park(gate: Gate | None, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """One blocking call of the running goroutine."""
+    gp = proc.getg()
+    call = Call(gate, fn, args, kwargs)
+    call.gp = gp
     _p.external += 1
-    # Preempted with the pool's lock held, it would keep every other goroutine's call waiting.
-    gp.nopreempt += 1
     try:
-        try:
-            _pool.submit(call)
-        finally:
-            gp.nopreempt -= 1
+        _pool.submit(call)
         proc.gopark(call, 0, "blocking call")
     except BaseException:
         # Cancelled; or raised before it was parked: no thread, no room on the stack, a signal handler.
-        if call.gp is not None and not call.finished:
-            call.give_up()
+        give_up(call)
         raise
     if call.exc is not None:
         try:
             raise call.exc
         finally:
             call.exc = None  # no cycle through the traceback
-    result: _T = call.value
-    return result
+    return call.value
+
+
+def give_up(call: Call) -> None:
+    """Its goroutine does not wait for it (any more)."""
+    gp = call.gp
+    if gp is not None:
+        if call.state == _NEW:
+            call.state = _OVER
+            call.gp = None
+            _p.external -= 1
+        else:
+            call.parkcancel(gp, 0)
+    if call.state == _OVER:
+        call.drop()
+
+
+def wait_here(gate: Gate, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """On a thread of its own: call fn when *gate* lets it through."""
+    call = Call(gate, fn, args, kwargs)
+    call.lock = _locked()
+    me = _sys.thread_ident()
+    pool = _pool
+    try:
+        pool.enter(call)
+        if call.state == _GATED:
+            waiting_threads[me] = call
+            try:
+                call.lock.acquire()
+            finally:
+                waiting_threads.pop(me, None)
+        return fn(*args, **kwargs)
+    finally:
+        lock = pool.leave(call, call.state == _RUNNING)
+        if lock is not None:
+            lock.release()
+        # Or it was a goroutine's call that was let through: no thread of the pool's knows.
+        lock = pool.rouse()
+        if lock is not None:
+            lock.release()
+        elif pool.queued > 0:
+            pool.hire()
 
 
 def counts() -> tuple[int, int, int]:
-    """(threads alive, threads idle, calls queued)."""
-    # Without the lock: who counts must not be able to wait.
-    return _pool.threads, _pool.idle, len(_pool.queue)
+    """(threads alive, threads idle, calls that wait for a thread)."""
+    return _pool.threads, _pool.idle, _pool.queued
 
 
 def forked() -> None:
     """In a forked child: none of the threads exist."""
     global _pool
-    _pool = _Pool()
+    _pool = Pool()
+    idents.clear()
+
+
+@atexit.register
+def _at_exit() -> None:
+    """A thread that reads standard input at the program's end holds that file's lock for ever, and the interpreter, which
+    closes the file when it destroys it, aborts.  So it is not destroyed."""
+    if _pool.threads != _pool.idle:
+        for stream in (sys.stdin, sys.__stdin__):
+            if stream is not None:
+                _sys.immortalize(stream)

@@ -7,7 +7,6 @@ import _signal  # type: ignore[import-not-found]  # what signal wraps in Python
 import os
 import signal
 import sys
-import threading
 
 from gopark.runtime import _sys, blocking, debug, debug_server, proc
 from gopark.runtime.g import Deadlock
@@ -34,8 +33,7 @@ def checkdead() -> bool:
 
 
 def _other_threads() -> bool:
-    mine = {_sys.thread_ident(), _sys.sysmon_ident(), *own_threads}
-    mine.update(t.ident for t in threading.enumerate() if isinstance(t, blocking.PoolThread) and t.ident)
+    mine = {_sys.thread_ident(), _sys.sysmon_ident(), *own_threads, *blocking.idents}
     frames = sys._current_frames()
     if _sys.thread_states() > len(frames):
         return True  # one that has only just been started, or that runs C code and may call Python's

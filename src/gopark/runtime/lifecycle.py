@@ -128,9 +128,8 @@ def enter(what: str) -> Goroutine:
     """A goroutine is needed here.  Starts the runtime on this thread, with the caller as main goroutine, or says why not."""
     with start.lock:
         if _p.thread == 0:
-            me = threading.current_thread()
-            # (In a child that it has forked, it is the main thread.)
-            if isinstance(me, blocking.PoolThread) and me is not threading.main_thread():
+            # (In a child that it has forked, it is none.)
+            if _sys.thread_ident() in blocking.idents:
                 raise RuntimeError(
                     f"{what}: gopark does not run any more; this is a thread of its pool for blocking calls"
                 )

@@ -1,0 +1,85 @@
+cimport cython
+from gopark.runtime cimport _sys
+from gopark.runtime cimport proc
+from gopark.runtime.g cimport Goroutine, ParkLock
+from gopark.runtime.p cimport P
+
+cdef int _PARKED
+cdef int _NEW
+cdef int _GATED
+cdef int _QUEUED
+cdef int _RUNNING
+cdef int _OVER
+cdef P _p
+cdef Pool _pool
+
+cdef class Gate:
+    cdef readonly Py_ssize_t limit
+    cdef readonly Py_ssize_t running
+    cdef readonly Py_ssize_t waiting
+    cdef Call head
+    cdef Call tail
+    cdef Pool pool
+
+cdef class Call(ParkLock):
+    cdef Gate gate
+    cdef object fn
+    cdef tuple args
+    cdef dict kwargs
+    cdef object ctx
+    cdef str what
+    cdef int state
+    cdef Call before
+    cdef Call after
+    cdef Goroutine gp
+    cdef object lock
+    cdef readonly long thread
+    cdef object value
+    cdef object exc
+    cpdef bint parkcommit(self, Goroutine gp, int mode) except -1
+    cpdef bint parkcancel(self, Goroutine gp, int mode) except -1
+    cdef object run(self)
+    cdef object drop(self)
+    @cython.locals(gp=Goroutine)
+    cpdef object finish(self)
+
+cdef class Worker:
+    cdef Py_ssize_t number
+    cdef bint begun
+    cdef object lock
+    cdef Worker over
+    cdef Worker under
+
+cdef class Pool:
+    cdef Call head
+    cdef Call tail
+    cdef readonly Py_ssize_t queued
+    cdef Worker top
+    cdef readonly Py_ssize_t idle
+    cdef readonly Py_ssize_t threads
+    cdef Py_ssize_t started
+    @cython.locals(gate=Gate, last=Call, stale=Call, worker=Worker, under=Worker)
+    cdef object enter(self, Call call)
+    @cython.locals(gate=Gate, before=Call, after=Call, last=Call, following=Call)
+    cdef object leave(self, Call call, bint ran)
+    @cython.locals(call=Call, after=Call, under=Worker)
+    cdef Call take(self, Worker worker)
+    @cython.locals(worker=Worker, under=Worker)
+    cdef object rouse(self)
+    @cython.locals(over=Worker, under=Worker)
+    cdef bint retire(self, Worker worker) except -1
+    cdef object submit(self, Call call)
+    @cython.locals(worker=Worker)
+    cdef object hire(self)
+    cpdef object introduce(self, Worker worker)
+    @cython.locals(call=Call, retired=bint)
+    cpdef object serve(self, Worker worker)
+    cdef object over(self, Call call)
+
+cdef object _locked()
+@cython.locals(gp=Goroutine, call=Call)
+cdef object park(Gate gate, object fn, tuple args, dict kwargs)
+@cython.locals(gp=Goroutine)
+cdef object give_up(Call call)
+@cython.locals(call=Call, pool=Pool)
+cdef object wait_here(Gate gate, object fn, tuple args, dict kwargs)
