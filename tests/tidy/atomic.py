@@ -79,6 +79,9 @@ KEPT = {
     "gopark.runtime.polldesc.PollDesc": "never freed",
     "gopark.runtime.chan.Sudog": "the frame, or the Selection, of who waits",
     "gopark.runtime.chan.SudogQ": "its Chan, for ever",
+    "gopark.runtime.blocking.Call": "the frame of who waits for it, and unlinks it; or of its thread",
+    "gopark.runtime.blocking.Worker": "the frame of its thread",
+    "gopark.runtime.blocking.Pool": "its threads' frames, and the module",
 }
 
 MARK = re.compile(r"#\s*atomic\s*(?:$|#)")

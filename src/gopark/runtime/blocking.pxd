@@ -58,7 +58,7 @@ cdef class Pool:
     cdef readonly Py_ssize_t idle
     cdef readonly Py_ssize_t threads
     cdef Py_ssize_t started
-    @cython.locals(gate=Gate, last=Call, stale=Call, worker=Worker, under=Worker)
+    @cython.locals(gate=Gate, last=Call, stale=Call, old=Pool, worker=Worker, under=Worker)
     cdef object enter(self, Call call)
     @cython.locals(gate=Gate, before=Call, after=Call, last=Call, following=Call)
     cdef object leave(self, Call call, bint ran)

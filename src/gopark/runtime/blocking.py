@@ -87,7 +87,7 @@ class Call(ParkLock):
         if self.state == _OVER:
             _p.external -= 1
         if lock is not None:
-            lock.release()
+            lock.release()  # safe: one of our own locks, C code
         return True
 
     def describe(self, mode: int) -> str:
@@ -153,7 +153,8 @@ class Pool:
             if gate.pool is not self:
                 # We are a forked child: who was on either side of the gate is the parent's.
                 stale = gate.head  # noqa: F841  (released after the step)
-                gate.pool = self
+                old = gate.pool  # noqa: F841
+                gate.pool = self  # moved
                 gate.head = gate.tail = None
                 gate.running = gate.waiting = 0
             if gate.running >= gate.limit:
