@@ -154,7 +154,7 @@ class Pool:
                 # We are a forked child: who was on either side of the gate is the parent's.
                 stale = gate.head  # noqa: F841  (released after the step)
                 old = gate.pool  # noqa: F841
-                gate.pool = self  # moved
+                gate.pool = self
                 gate.head = gate.tail = None
                 gate.running = gate.waiting = 0
             if gate.running >= gate.limit:
