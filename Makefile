@@ -69,7 +69,7 @@ check: $(VENV)/group-build $(VENV)/group-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PYTHONPATH=tests $(BIN)/python -m tidy.atomic
+	PYTHONPATH=tests $(BIN)/python -m tidy
 
 bench: $(VENV)/installed $(VENV)/group-bench system-tools
 	$(BIN)/gopark bench $(ARGS)

@@ -30,7 +30,7 @@ What this cannot prove: that local variables are not the last reference when the
 to whoever called it); that objects of the classes in KEPT are indeed kept; and anything of the interpreted core, where every
 bytecode is a place at which signal handlers and other threads run.
 
-`make check` runs it: `python -m tidy.atomic`, in the folder tests, prints `file:line: function: what` for each breach.
+`python -m tidy.atomic`, in the folder tests (`make check` runs it), prints `file:line: function: what` for each breach.
 """
 
 import ast

@@ -8,7 +8,6 @@ from gopark.runtime.sema cimport WaitQ
 
 cdef int _R
 cdef int _W
-cdef int _RW
 cdef int _EINTR
 cdef int _EAGAIN
 cdef int _ECONNABORTED

@@ -23,7 +23,6 @@ _E = TypeVar("_E", bound=BaseException)
 
 _R = pollstate.MODE_R
 _W = pollstate.MODE_W
-_RW = pollstate.MODE_R | pollstate.MODE_W
 _CLOSING = pollstate.POLL_ERR_CLOSING
 _TIMEOUT = pollstate.POLL_ERR_TIMEOUT
 _EINTR = errno.EINTR
