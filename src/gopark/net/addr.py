@@ -3,8 +3,12 @@
 import os
 import socket
 
+from gopark.poll import sockaddr
+from gopark.runtime.text import escaped
+
 NETWORKS = ("tcp", "tcp4", "tcp6", "unix")
-_UNIX_MAX = 107  # bytes in sockaddr_un, less the final zero
+_UNIX_MAX = 108  # bytes in sockaddr_un
+_ADDRESS_MAX = 1100  # characters: no name is longer than NI_MAXHOST, 1025
 _FAMILIES = {"tcp": socket.AF_UNSPEC, "tcp4": socket.AF_INET, "tcp6": socket.AF_INET6, "unix": socket.AF_UNIX}
 
 
@@ -21,6 +25,8 @@ def split_host_port(address: object) -> tuple[str, str]:
     """ "host:port" as (host, port); brackets around an IPv6 host are taken off.  An empty host is allowed."""
     if not isinstance(address, str):
         raise TypeError(f'address must be a str like "host:port", not {address!r}')
+    if len(address) > _ADDRESS_MAX:
+        raise ValueError(f"address {address[:40]!r}... is too long: {len(address)} characters")
     if address.startswith("["):
         host, bracket, rest = address[1:].partition("]")
         if not bracket:
@@ -42,18 +48,37 @@ def split_host_port(address: object) -> tuple[str, str]:
 
 
 def unix_path(address: object) -> str | bytes:
-    """What bind and connect take: the path, or for "@name" Linux's abstract name (bytes, as the kernel
-    reports it)."""
-    if not isinstance(address, str):
+    """What bind and connect take: the path (a str), or an abstract name (bytes that begin with NUL, as the kernel reports
+    it).
+
+    A str "@name" is Linux's abstract name.  All that the socket module takes is taken as well: bytes, "\\0name",
+    path-like objects; so is what a listener's or a connection's address is."""
+    if not isinstance(address, (str, bytes, os.PathLike)):
         raise TypeError(f"address must be a str, the path of a Unix socket, not {address!r}")
-    if not address or "\0" in address:
+    try:
+        path = os.fsencode(address)
+    except UnicodeError as e:
+        raise ValueError(f"address {address!r} cannot be a path: {e}") from None
+    if isinstance(address, str) and path[:1] == b"@":
+        path = b"\0" + path[1:]
+    abstract = path[:1] == b"\0"
+    if not path or (b"\0" in path and not abstract):
         raise ValueError(
             f"address {address!r}: it must be the path of a Unix socket, or @name for an abstract one"
         )
-    path = os.fsencode(address)
-    if len(path) > _UNIX_MAX:
-        raise ValueError(f"address {address!r}: path too long: a Unix socket's has at most {_UNIX_MAX} bytes")
-    return b"\0" + path[1:] if path[:1] == b"@" else address
+    # A path's last byte in sockaddr_un is a zero; an abstract name needs none.
+    most = _UNIX_MAX if abstract else _UNIX_MAX - 1
+    if len(path) > most:
+        raise ValueError(
+            f"address {address!r}: {'name' if abstract else 'path'} too long: a Unix socket's has at most 107 bytes"
+        )
+    return path if abstract else os.fsdecode(path)
+
+
+def said(op: str, network: str, address: object) -> str:
+    """How an error begins: the operation, and the address as the caller said it."""
+    text = sockaddr.text(unix_path(address)) if network == "unix" else escaped(str(address))
+    return f"{op} {network} {text}"
 
 
 def port_number(port: str, address: str) -> int:

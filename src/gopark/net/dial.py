@@ -3,7 +3,10 @@ other."""
 
 import errno
 import socket
+from collections import deque
 from collections.abc import Callable
+from os import PathLike
+from typing import NamedTuple
 
 from gopark import context
 from gopark.net import addr as addresses
@@ -12,12 +15,25 @@ from gopark.net.conn import Conn
 from gopark.net.options import KEEP_ALIVE
 from gopark.poll import errors, sockaddr
 from gopark.poll.fd import FD
-from gopark.runtime import proc
-from gopark.runtime.g import Cancelled, Goroutine
+from gopark.poll.fd_open import open_socket, register
+from gopark.runtime import _sys, proc
+from gopark.runtime.chan import Chan
+from gopark.runtime.g import Goroutine
+from gopark.runtime.select import select
 from gopark.runtime.sema import WaitQ
+from gopark.runtime.text import escaped
 
-_SELF_CONNECTS = 3  # attempts, as Go
 _SANE_MINIMUM = 2_000_000_000  # ns: no address gets less, if that much is left at all
+_BACKOFF_MIN = 1_000_000  # ns: the first wait for room in a Unix listener's queue; doubles up to
+_BACKOFF_MAX = 50_000_000
+_RESET = b"\1\0\0\0\0\0\0\0"  # struct linger: close at once, no TIME_WAIT
+
+
+class _Way(NamedTuple):
+    """What one connection is tried with."""
+
+    remote: resolver.IPAddr
+    local: sockaddr.Address  # to bind to first; None: the system chooses
 
 
 class Dialer:
@@ -25,7 +41,8 @@ class Dialer:
 
     timeout       for the whole dial, name look-up included
     deadline      the same as a moment on gopark.time.now()'s clock; the earlier of the two counts
-    local_addr    "host:port" (or for "unix" a path) to connect from
+    local_addr    "host:port" (or for "unix" a path) to connect from; only addresses of its IP version are tried
+                    (those of a name: of any version that it has)
     keep_alive    between probes of an idle peer (default 15, as Go; 0 or less: none)
     fallback_delay  how long the preferred IP version has before the other is tried beside it
                     (RFC 8305; default 0.3; negative: one after the other)"""
@@ -41,7 +58,7 @@ class Dialer:
         self.timeout = None if timeout is None else proc.seconds_to_ns(timeout, "Dialer: timeout")
         self.deadline = None if deadline is None else proc.seconds_to_ns(deadline, "Dialer: deadline")
         proc.seconds_to_ns(keep_alive, "Dialer: keep_alive")
-        if local_addr is not None and not isinstance(local_addr, str):
+        if local_addr is not None and not isinstance(local_addr, (str, bytes, PathLike)):
             raise TypeError(f'Dialer: local_addr must be a str like "host:port", not {local_addr!r}')
         self.local_addr = local_addr
         self.keep_alive = keep_alive
@@ -53,50 +70,60 @@ class Dialer:
         DeadlineExceeded when the time is up, socket.gaierror for an unknown name, OSError from the system; if several
         addresses were tried, the first one's error.  As soon as *ctx* ends: context.Canceled or
         context.DeadlineExceeded.  The end of *ctx* does nothing to a connection that is made already."""
-        if ctx is not None:
-            return self._dial_context(network, address, context.checked(ctx, "dial: ctx"))
-        return self._dial(network, address)
-
-    def _dial_context(self, network: str, address: str, ctx: context.Context) -> Conn:
+        proc.getg()  # on another thread this raises, before anything is done
+        until = self._until()
+        if ctx is None:
+            return self._dial(network, address, until)
+        ctx = context.checked(ctx, "dial: ctx")
+        addresses.family(network)
         err = ctx.err()
         if err is None:
-            work: Goroutine = proc.go(self._dial, network, address)
-            stop = context.on_end(ctx, work.cancel)
+            race = _Race()
+            stop = context.on_end(ctx, race.tell)
             try:
-                work.join()
-            except BaseException:
-                # The caller was cancelled.
-                proc.go(_close_late, work)
-                raise
+                race.enter(lambda: self._dial(network, address, until))
+                conn = race.wait(lambda: ctx.err() is not None)
             finally:
                 stop()
-            err = ctx.err()
-            if err is None or not isinstance(work.exception, Cancelled):
-                conn: Conn = work.result()
+                race.end()
+            if conn is not None:
                 return conn
-        raise type(err)(f"dial {network} {address}: {err}")
+            if race.errors:
+                raise race.error()
+            err = ctx.err()
+            assert err is not None
+        raise type(err)(f"{addresses.said('dial', network, address)}: {err}")
 
-    def _dial(self, network: str, address: str) -> Conn:
-        until = self._until()
+    def _dial(self, network: str, address: str, until: int) -> Conn:
         family = addresses.family(network)
+        prefix = addresses.said("dial", network, address)
         if network == "unix":
-            return self._dial_one(network, resolver.IPAddr(family, addresses.unix_path(address)), until)
+            local = None if self.local_addr is None else addresses.unix_path(self.local_addr)
+            remote = resolver.IPAddr(family, addresses.unix_path(address))
+            return self._connect(network, _Way(remote, local), until)
         host, port_text = addresses.split_host_port(address)
         port = addresses.port_number(port_text, address)
         if not host:
             host = "127.0.0.1" if family != socket.AF_INET6 else "::1"
-        try:
-            found = _resolve(host, port, family, until)
-        except TimeoutError:
-            raise errors.timeout(f"dial {network} {address}: lookup {host}") from None
-        except socket.gaierror as e:
-            raise socket.gaierror(e.errno, f"dial {network} {address}: {e.strerror}") from None
-        preferred = [a for a in found if a.family == found[0].family]
-        others = [a for a in found if a.family != found[0].family]
+        found = self._with_locals(prefix, host, _resolve(prefix, host, port, family, until), until)
+        preferred = [a for a in found if a.remote.family == found[0].remote.family]
+        others = [a for a in found if a.remote.family != found[0].remote.family]
         if not others or self.fallback_delay < 0:
             return self._dial_serial(network, found, until)
-        race = _Race(lambda contender: self._dial_serial(network, contender, until))
-        return race.run(preferred, others, self.fallback_delay)
+        # Happy Eyeballs (RFC 8305): the preferred addresses first, the others beside them after a while, or as soon as
+        # the preferred ones have failed.
+        race = _Race()
+        try:
+            race.enter(lambda: self._dial_serial(network, preferred, until))
+            select(race.news.on_recv(), timeout=max(0, self.fallback_delay) / 1e9)
+            if not race.won:
+                race.enter(lambda: self._dial_serial(network, others, until))
+            conn = race.wait(lambda: False)
+        finally:
+            race.end()
+        if conn is None:
+            raise race.error()
+        return conn
 
     def _until(self) -> int:
         """The moment at which the dial fails, ns; 0: never."""
@@ -105,138 +132,179 @@ class Dialer:
             moments.append(proc.deadline_after(self.timeout) if self.timeout > 0 else -1)
         return min(moments) if moments else 0
 
-    def _dial_serial(self, network: str, found: list[resolver.IPAddr], until: int) -> Conn:
+    def _with_locals(self, prefix: str, host: str, found: list[resolver.IPAddr], until: int) -> list[_Way]:
+        """The addresses that can be dialed from local_addr, each with its own."""
+        address = self.local_addr
+        if address is None:
+            return [_Way(a, None) for a in found]
+        local_host, port_text = addresses.split_host_port(address)
+        port = addresses.port_number(port_text, address)
+        if local_host:
+            mine = _resolve(f"{prefix}: local_addr", local_host, port, socket.AF_UNSPEC, until)
+            locals_ = {a.family: a.sockaddr for a in reversed(mine)}
+        else:
+            locals_ = {socket.AF_INET: ("0.0.0.0", port), socket.AF_INET6: ("::", port, 0, 0)}
+        ways = [_Way(a, locals_[a.family]) for a in found if a.family in locals_]
+        if not ways:
+            what = f"local_addr {address!r} is not an address of the family that is dialed"
+            if resolver.numeric(host, 0, socket.AF_UNSPEC) is not None:
+                raise ValueError(f"Dialer: {what}")
+            raise OSError(errno.EADDRNOTAVAIL, f"{prefix}: {what}")  # which depends on what the name has
+        return ways
+
+    def _dial_serial(self, network: str, found: list[_Way], until: int) -> Conn:
         first: OSError | None = None
-        for i, where in enumerate(found):
+        for i, way in enumerate(found):
             try:
-                return self._dial_one(network, where, _share(until, len(found) - i))
+                return self._connect(network, way, _share(until, len(found) - i))
             except OSError as e:
                 first = first or e
         assert first is not None
         raise first
 
-    def _dial_one(self, network: str, where: resolver.IPAddr, until: int) -> Conn:
-        for _ in range(_SELF_CONNECTS):
-            conn = self._connect(network, where, until)
-            if conn is not None:
-                return conn
-        raise errors.system(errors.where("dial", network, None, where.sockaddr), errno.EADDRNOTAVAIL)
+    def _connect(self, network: str, way: _Way, until: int) -> Conn:
+        (family, remote), local = way
+        prefix = errors.where("dial", network, None, remote)
+        fd = open_socket(family, network, prefix)
+        try:
+            fd.raddr = remote
+            if family != socket.AF_UNIX:
+                options.tcp(fd.sysfd, prefix, self.keep_alive)
+            if local is not None:
+                fd.laddr = local
+                options.check(prefix, _sys.bind(fd.sysfd, sockaddr.pack(family, local)))
+            if until and proc.nanotime() >= until:
+                raise errors.timeout(fd.prefix("dial"))
+            packed = sockaddr.pack(family, remote)
+            if family == socket.AF_UNIX:
+                begun = _begin_unix(fd, packed, until)
+            else:
+                begun = -_sys.connect(fd.sysfd, packed)
+            register(fd, prefix)  # now: a socket that has not begun to connect reports itself hung up
+            fd.connect(lambda: begun, until)
+            if family == socket.AF_UNIX:
+                fd.laddr = sockaddr.known(_sys.getsockname(fd.sysfd))
+            else:
+                _name_ends(fd)
+                if fd.laddr == fd.raddr and not (local and local[1]):
+                    # A socket that dials a port of the ephemeral range on its own host may be given that very port to
+                    # dial from.  Nobody listens there, and the user would talk to himself.
+                    _sys.setsockopt(fd.sysfd, socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                    raise errors.system(prefix, errno.ECONNREFUSED)
+            return Conn(fd)
+        except BaseException:
+            fd.abort()
+            raise
 
-    def _connect(self, network: str, where: resolver.IPAddr, until: int) -> Conn | None:
-        """One connection; None if the socket was connected to itself."""
-        with options.open_socket(where.family, errors.where("dial", network, None, where.sockaddr)) as sock:
-            fd = FD(sock.fileno(), network)
-            fd.raddr = where.sockaddr
-            try:
-                if where.family != socket.AF_UNIX:
-                    options.tcp(sock, self.keep_alive)
-                if self.local_addr is not None:
-                    fd.laddr = _local(self.local_addr, where.family)
-                    sock.bind(fd.laddr)
-                fd.connect(lambda: sock.connect_ex(where.sockaddr), until)
-                fd.laddr = sock.getsockname()
-            except BaseException as e:
-                sock.detach()
-                fd.abort()
-                if isinstance(e, OSError) and type(e.errno) is int and e.errno > 0 and e.filename is None:
-                    raise errors.system(
-                        errors.where("dial", network, None, where.sockaddr), e.errno
-                    ) from None
-                raise
-            sock.detach()
-        # A socket that dials a port of the ephemeral range on its own host may be given that very port to
-        # dial from.  Nobody listens there, and the user would talk to himself.
-        if where.family != socket.AF_UNIX and self.local_addr is None and fd.laddr == where.sockaddr:
-            fd.close()
-            return None
-        return Conn(fd)
+
+def _begin_unix(fd: FD, packed: bytes, until: int) -> int:
+    """Connect a Unix socket, as soon as there is room in the listener's queue: what connect(2) said, an errno.
+
+    EAGAIN is the listener's full queue.  Its change is nothing that can be polled for, so this looks again, less and less
+    often."""
+    delay = _BACKOFF_MIN
+    queue = WaitQ()
+    while True:
+        err = -_sys.connect(fd.sysfd, packed)
+        if err not in (errno.EAGAIN, errno.EINTR):
+            return err
+        when = proc.deadline_after(delay)
+        queue.park_until("dial backoff", min(when, until) if until else when)
+        if until and proc.nanotime() >= until:
+            raise errors.timeout(fd.prefix("dial"))
+        delay = min(2 * delay, _BACKOFF_MAX)
+
+
+def _name_ends(fd: FD) -> None:
+    """Who is connected to whom: asked of the kernel, for 0.0.0.0 is dialed but nobody's address."""
+    laddr, raddr = sockaddr.endpoints(fd.sysfd)
+    fd.laddr = laddr
+    if raddr is not None:  # it may have gone already
+        fd.raddr = raddr
 
 
 class _Race:
-    """Happy Eyeballs (RFC 8305): the preferred addresses first, the others beside them after a while, or as
-    soon as the preferred ones have failed.  The first connection wins; what connects after that is closed."""
+    """Dials in goroutines of their own.  The first connection wins; what connects after that, or after the end, is closed."""
 
-    def __init__(self, dial: Callable[[list[resolver.IPAddr]], Conn]) -> None:
-        self.dial = dial
-        self.news = WaitQ()  # run waits here for a contender to end
+    def __init__(self) -> None:
+        # Something has happened.  A channel: what is told just before somebody listens is not lost.
+        self.news = Chan(4)
         self.contenders: list[Goroutine] = []
         self.running = 0
-        self.winner: Conn | None = None
-        self.errors: dict[int, Exception] = {}  # by contender
+        # Connections that nobody has taken yet.  Whoever takes one out owns it: of two, on whatever turn, only one can.
+        self.won: deque[Conn] = deque()
+        self.errors: dict[int, BaseException] = {}  # by contender
         self.over = False
 
-    def run(self, preferred: list[resolver.IPAddr], others: list[resolver.IPAddr], delay: int) -> Conn:
-        try:
-            self.enter(preferred)
-            self.news.park_until("dial", proc.deadline_after(delay))
-            if self.winner is None:
-                self.enter(others)
-            while self.winner is None and self.running:
-                self.news.park("dial")
-        except BaseException:
-            if self.winner is not None:
-                self.winner.close()
-            raise
-        finally:
-            self.over = True
-            for contender in self.contenders:
-                contender.cancel()
-        if self.winner is None:
-            raise self.errors[min(self.errors)]
-        return self.winner
+    def tell(self) -> None:
+        """From anywhere: look again."""
+        self.news.try_send(None)
 
-    def enter(self, found: list[resolver.IPAddr]) -> None:
+    def enter(self, dial: Callable[[], Conn]) -> None:
         self.running += 1
-        self.contenders.append(proc.go(self.contend, len(self.contenders), found))
+        self.contenders.append(proc.go(self.contend, len(self.contenders), dial))
 
-    def contend(self, number: int, found: list[resolver.IPAddr]) -> None:
+    def contend(self, number: int, dial: Callable[[], Conn]) -> None:
         try:
-            conn = self.dial(found)
-            if self.over or self.winner is not None:
-                conn.close()
-            else:
-                self.winner = conn
-        except Exception as e:
+            if not self.over:
+                self.won.append(dial())
+        except BaseException as e:
             self.errors[number] = e
+            if not isinstance(e, Exception):
+                raise
         finally:
             self.running -= 1
-            self.news.wake_all()
+            if self.over:
+                self.close_all()
+            self.tell()
+
+    def wait(self, given_up: Callable[[], bool]) -> Conn | None:
+        """The first connection; None if every contender has failed, or as soon as *given_up()* after a tell."""
+        while self.running and not self.won and not given_up():
+            self.news.recv()
+        return self.won.popleft() if self.won else None
+
+    def error(self) -> BaseException:
+        """The first contender's error."""
+        return self.errors[min(self.errors)]
+
+    def end(self) -> None:
+        """Nobody wants another connection."""
+        self.over = True
+        for contender in self.contenders:
+            contender.cancel()
+        self.close_all()
+
+    def close_all(self) -> None:
+        while True:
+            try:
+                conn = self.won.popleft()
+            except IndexError:
+                return
+            conn.close()
 
 
-def _resolve(host: str, port: int, family: int, until: int) -> list[resolver.IPAddr]:
-    """resolver.resolve, until a deadline: TimeoutError when the time is up."""
+def _resolve(prefix: str, host: str, port: int, family: int, until: int) -> list[resolver.IPAddr]:
+    """resolver.resolve, until a deadline: DeadlineExceeded when the time is up.  Its errors begin with *prefix*."""
     literal = resolver.numeric(host, port, family)
     if literal is not None:
         return [literal]
-    if until == 0:
-        return resolver.resolve(host, port, family)
-    looking: Goroutine = proc.go(resolver.resolve, host, port, family)
     try:
-        found: list[resolver.IPAddr] = looking.result(max(0, until - proc.nanotime()) / 1e9)
-    finally:
-        looking.cancel()
-    return found
-
-
-def _close_late(work: Goroutine) -> None:
-    """Nobody wants the connection any more that *work* dials, or has dialed already."""
-    work.cancel()
-    work.join()
-    if work.exception is None:
-        work.result().close()
-
-
-def _local(address: str, family: int) -> sockaddr.Address:
-    if family == socket.AF_UNIX:
-        return addresses.unix_path(address)
-    host, port_text = addresses.split_host_port(address)
-    port = addresses.port_number(port_text, address)
-    if not host:
-        return ("::" if family == socket.AF_INET6 else "0.0.0.0", port)
-    local = resolver.numeric(host, port, family)
-    if local is None:
-        raise ValueError(f"Dialer: local_addr {address!r} is not an address of the family that is dialed")
-    return local.sockaddr
+        if until == 0:
+            return resolver.resolve(host, port, family)
+        looking: Goroutine = proc.go(resolver.resolve, host, port, family)
+        try:
+            in_time = looking.join(max(0, until - proc.nanotime()) / 1e9)
+        finally:
+            looking.cancel()
+        if not in_time:
+            raise errors.timeout(f"{prefix}: lookup {escaped(host)}")
+        found: list[resolver.IPAddr] = looking.result()
+        return found
+    except errors.DeadlineExceeded:
+        raise
+    except OSError as e:
+        raise resolver.within(prefix, e) from None
 
 
 def _share(until: int, addresses_left: int) -> int:

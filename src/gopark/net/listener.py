@@ -1,9 +1,9 @@
-"""Listener: a socket that accepts stream connections."""
+"""Listener: a socket that accepts stream connections; listen, which makes one."""
 
-import contextlib
 import errno
 import os
 import socket
+import stat
 import warnings
 from collections.abc import Iterator
 
@@ -12,16 +12,27 @@ from gopark.net import options, resolver
 from gopark.net.conn import Conn, deadline
 from gopark.poll import errors, sockaddr
 from gopark.poll.fd import FD
+from gopark.poll.fd_open import open_socket, register
 from gopark.poll.sockaddr import Address
-from gopark.runtime import proc
+from gopark.runtime import _sys, proc
 from gopark.runtime.pollstate import MODE_R
 from gopark.runtime.sema import WaitQ
+from gopark.runtime.sysmon import no_preempt
 
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_BACKOFF_MIN = 5_000_000  # ns: the first wait when descriptors ran out; doubles up to
+# No room for another connection: accept waits until there is.  (ENOSPC: epoll's max_user_watches.)
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC)
+# What befell the new connection, or the network, before it was accepted; accept(2): "should be treated like EAGAIN by
+# retrying".  EPERM: a firewall's rule.
+_OF_THE_PEER = (
+    errno.ENETDOWN, errno.EPROTO, errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.ENONET, errno.EHOSTUNREACH, errno.EOPNOTSUPP,
+    errno.ENETUNREACH, errno.ETIMEDOUT, errno.EPERM,
+)  # fmt: skip
+_BACKOFF_MIN = 5_000_000  # ns: the first wait; doubles up to
 _BACKOFF_MAX = 1_000_000_000
 _MAX_BACKLOG = 0x7FFFFFFF  # listen(2) takes an int; the kernel lowers it to somaxconn
-_WILDCARDS = ("0.0.0.0", "::")
+_WILDCARDS = ("0.0.0.0", "::", "::ffff:0.0.0.0")
+
+_p = proc.getp()
 
 
 def somaxconn() -> int:
@@ -37,46 +48,57 @@ class Listener:
     """Accepts connections.  Made by net.listen or net.from_socket; a context manager, and iterable: `for conn
     in listener`."""
 
-    def __init__(self, fd: FD, addr: Address, unlink: str | None = None) -> None:
+    def __init__(self, fd: FD, addr: Address, path: "BoundPath | None" = None) -> None:
         self._fd = fd
         self._addr = addr
-        self._unlink = unlink  # a Unix socket's path, removed by close
-        self._backoff = WaitQ()
+        self._path = path  # a Unix socket's file, removed by close
+        self._backoff = WaitQ()  # accepts that wait for room
+        self._waiting = 0  # how many they are, or are about to
+        self._deadline = 0  # ns, as set_deadline left it: the back-off must end with it
         # Connections share the listener's address object, unless each can have another.
         self._shared = None if isinstance(addr, tuple) and addr[0] in _WILDCARDS else addr
 
     def accept(self) -> Conn:
         """The next connection; parks until there is one.
 
-        When the process is out of descriptors it waits, warns once, and goes on when some are free again.
-        Raises ClosedError once closed, DeadlineExceeded after the deadline."""
+        When there is no room for it (descriptors, memory, epoll's watches) accept waits, warns once, and goes on when there
+        is.  Raises ClosedError once closed, DeadlineExceeded after the deadline."""
         delay = 0
+        failed = False
         while True:
             try:
-                sysfd, raw = self._fd.accept()
-                break
+                return Conn(self._fd.accept(self._shared))
             except OSError as e:
-                if e.errno not in _EXHAUSTED:
+                if e.errno in _EXHAUSTED:
+                    if delay == 0:
+                        _warn(e)
+                elif e.errno not in _OF_THE_PEER:
                     raise
-                delay = min(delay * 2, _BACKOFF_MAX) if delay else _BACKOFF_MIN
-                if delay == _BACKOFF_MIN:
-                    warnings.warn(
-                        f"{e}: raise the limit (ulimit -n) or close connections; accept goes on when it can",
-                        RuntimeWarning,
-                        stacklevel=2,
-                    )
-                # close() wakes this wait; a deadline is seen by the next accept.
-                self._backoff.park_until("accept backoff", proc.deadline_after(delay))
-        fd = FD(sysfd, self._fd.net)
-        fd.trusting = self._fd.trusting
-        fd.laddr = self._shared
-        fd.raddr_raw = raw  # decoded when somebody asks
-        try:
-            fd.init()
-        except BaseException:
-            os.close(sysfd)
-            raise
-        return Conn(fd)
+                elif not failed:
+                    failed = True
+                    continue
+            delay = min(delay * 2, _BACKOFF_MAX) if delay else _BACKOFF_MIN
+            self._wait(delay)
+
+    def _wait(self, delay: int) -> None:
+        """Park for *delay* ns, or until close, set_deadline or the deadline: the next accept sees what it was."""
+        # Whoever closes it, or moves the deadline, does that first and looks for waiters second; here it is the other way
+        # round, and nobody else runs in between.
+        with no_preempt():
+            self._waiting += 1
+            try:
+                if not self._fd.fdmu.closed:
+                    until = proc.deadline_after(delay)
+                    if self._deadline:
+                        until = min(until, max(self._deadline, 1))
+                    self._backoff.park_until("accept backoff", until)
+            finally:
+                self._waiting -= 1
+
+    def _wake(self) -> None:
+        # Handed over, not done here: this may be another thread, or a signal handler in the middle of a park.
+        if self._waiting:
+            _p.inject(self._backoff.wake_all)
 
     @property
     def addr(self) -> Address:
@@ -85,19 +107,23 @@ class Listener:
         return self._addr
 
     def close(self) -> None:
-        """Stop listening.  Who is blocked in accept gets ClosedError at once.  Closing twice does nothing."""
+        """Stop listening.  Who is blocked in accept gets ClosedError at once.  Closing twice does nothing.
+
+        The path of a Unix socket is removed if it is still this socket's, by the process that made it."""
         if self._fd.fdmu.closed:
             return
-        if self._unlink is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(self._unlink)
-        self._backoff.wake_all()
+        if self._path is not None:
+            self._path.remove()  # before the descriptor goes: until then no other file can have this one's inode
         self._fd.close()
+        self._wake()
 
     def set_deadline(self, when: float | None) -> None:
         """accept fails with DeadlineExceeded from *when* on (seconds on gopark.time.now()'s clock); None
         clears it."""
-        self._fd.set_deadline(deadline(when), MODE_R)
+        ns = deadline(when)
+        self._fd.set_deadline(ns, MODE_R)
+        self._deadline = ns
+        self._wake()
 
     def fileno(self) -> int:
         """The descriptor.  ClosedError once closed."""
@@ -125,8 +151,43 @@ class Listener:
         return f"<gopark.net.Listener {self._fd.net} {sockaddr.text(self._addr)} {state}>"
 
 
+class BoundPath:
+    """The file that bind made for a Unix socket: whose it is is known by device and inode, wherever the process goes."""
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.abspath(path)
+        self.pid = os.getpid()
+        self.identity = self._identity()
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            st = os.lstat(self.path)
+        except OSError:
+            return None
+        return (st.st_dev, st.st_ino) if stat.S_ISSOCK(st.st_mode) else None
+
+    def remove(self) -> None:
+        """Remove it if it is still there, and this is the process that made it (a forked child closes its copy)."""
+        if self.identity is None or os.getpid() != self.pid or self._identity() != self.identity:
+            return
+        try:
+            os.unlink(self.path)
+        except OSError:
+            pass  # its directory may not be ours to write to any more
+
+
+def _warn(e: OSError) -> None:
+    remedy = "raise fs.epoll.max_user_watches" if e.errno == errno.ENOSPC else "raise the limit (ulimit -n)"
+    try:
+        warnings.warn(
+            f"{e}: {remedy} or close connections; accept goes on when it can", RuntimeWarning, stacklevel=3
+        )
+    except RuntimeWarning:
+        pass  # raised as an error (python -W error): a server does not end because of it
+
+
 def listen(network: str, address: str, backlog: int | None = None) -> Listener:
-    """Listen on *address* ("host:port"; an empty host is every address, port 0 any free one; a path for
+    """Listen on *address* ("host:port"; an empty host is every address, port 0 any free one; a path or @name for
     "unix").
 
     *network*: "tcp", "tcp4", "tcp6" or "unix".  "tcp" with an empty host serves IPv4 and IPv6 on one socket
@@ -138,43 +199,44 @@ def listen(network: str, address: str, backlog: int | None = None) -> Listener:
         backlog = somaxconn()
     elif not isinstance(backlog, int) or backlog < 0:
         raise ValueError(f"listen: backlog must be an int of 0 or more, not {backlog!r}")
+    prefix = addresses.said("listen", network, address)
     if network == "unix":
-        return _listen(network, resolver.IPAddr(family, addresses.unix_path(address)), backlog, address)
+        return _listen(network, resolver.IPAddr(family, addresses.unix_path(address)), backlog, prefix)
     host, port_text = addresses.split_host_port(address)
     port = addresses.port_number(port_text, address)
     if host:
         try:
             found = resolver.resolve(host, port, family)
-        except socket.gaierror as e:
-            raise socket.gaierror(e.errno, f"listen {network} {address}: {e.strerror}") from None
+        except OSError as e:
+            raise resolver.within(prefix, e) from None
         # A name with several addresses: the first IPv4 one, as Go.
         found.sort(key=lambda a: a.family != socket.AF_INET)
-        return _listen(network, found[0], backlog, address)
+        return _listen(network, found[0], backlog, prefix)
     if family == socket.AF_INET or (family == socket.AF_UNSPEC and not socket.has_dualstack_ipv6()):
-        return _listen(network, resolver.IPAddr(socket.AF_INET, ("0.0.0.0", port)), backlog, address)
-    return _listen(network, resolver.IPAddr(socket.AF_INET6, ("::", port, 0, 0)), backlog, address)
+        return _listen(network, resolver.IPAddr(socket.AF_INET, ("0.0.0.0", port)), backlog, prefix)
+    return _listen(network, resolver.IPAddr(socket.AF_INET6, ("::", port, 0, 0)), backlog, prefix)
 
 
-def _listen(network: str, where: resolver.IPAddr, backlog: int, address: str) -> Listener:
-    sock = options.open_socket(where.family, f"listen {network} {address}")
+def _listen(network: str, where: resolver.IPAddr, backlog: int, prefix: str) -> Listener:
+    fd = open_socket(where.family, network, prefix)
+    path = None
     try:
+        sysfd = fd.sysfd
         if where.family != socket.AF_UNIX:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            options.tcp(sock)
+            options.check(prefix, _sys.setsockopt(sysfd, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1))
+            options.tcp(sysfd, prefix)
         if where.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(network == "tcp6"))
-        sock.bind(where.sockaddr)
-        sock.listen(min(backlog, _MAX_BACKLOG))
-        bound = sock.getsockname()
-        fd = FD(sock.fileno(), network)
-        fd.laddr = bound
-        fd.init()
-    except OSError as e:
-        sock.close()
-        raise errors.system(f"listen {network} {address}", e.errno or errno.EINVAL) from None
+            only = int(network == "tcp6")
+            options.check(prefix, _sys.setsockopt(sysfd, socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only))
+        options.check(prefix, _sys.bind(sysfd, sockaddr.pack(where.family, where.sockaddr)))
+        if isinstance(where.sockaddr, str):
+            path = BoundPath(where.sockaddr)
+        options.check(prefix, _sys.listen(sysfd, min(backlog, _MAX_BACKLOG)))
+        fd.laddr = sockaddr.known(_sys.getsockname(sysfd))
+        register(fd, prefix)
+        return Listener(fd, fd.laddr, path)
     except BaseException:
-        sock.close()
+        if path is not None:
+            path.remove()
+        fd.abort()
         raise
-    sock.detach()
-    unlink = where.sockaddr if isinstance(where.sockaddr, str) else None  # a path, and no abstract name
-    return Listener(fd, bound, unlink)

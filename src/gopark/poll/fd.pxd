@@ -23,11 +23,13 @@ cdef class FD:
     cdef readonly str net
     cdef readonly FDMutex fdmu
     cdef readonly PollDesc pd
+    cdef public bint owned
     cdef WaitQ csema
     cdef public object laddr
     cdef public object raddr
     cdef public bytes raddr_raw
     cpdef object init(self)
+    cpdef object register(self)
     cpdef object readlock(self, str op)
     cpdef object readunlock(self)
     cpdef object writelock(self, str op)
@@ -45,7 +47,9 @@ cdef class FD:
     cdef object prepare_read(self)
     @cython.locals(r=Py_ssize_t, size=Py_ssize_t)
     cpdef Py_ssize_t read_into(self, object buf) except -1
-    cpdef object accept(self)
+    cpdef FD accept(self, object laddr)
+    @cython.locals(conn=FD)
+    cdef FD accepted(self, int sysfd, bytes raddr_raw, object laddr)
     @cython.locals(total=Py_ssize_t, off=Py_ssize_t, r=Py_ssize_t, code=int)
     cpdef Py_ssize_t write(self, object data) except -1
     @cython.locals(done=Py_ssize_t, r=Py_ssize_t, i=Py_ssize_t, pending=list, code=int)

@@ -49,6 +49,9 @@ class FD:
         self.trusting = is_socket and net[:3] == "tcp"
         self.fdmu = FDMutex(sysfd)
         self.pd: Any = None  # its PollDesc, while registered
+        self.owned = (
+            False  # the descriptor is closed when this object goes, if not before; else it is somebody else's
+        )
         self.csema: WaitQ | None = None  # a close that waits for the last reference
         self.laddr: sockaddr.Address = None  # as the socket module gives it; None: unknown
         self.raddr: sockaddr.Address = None
@@ -57,12 +60,24 @@ class FD:
     def init(self) -> None:
         """Register with the poller.  OSError if that is impossible; the descriptor is still the caller's
         then."""
+        self.register()
+        self.owned = True
+
+    def register(self) -> None:
+        """init for a descriptor that stays the caller's."""
         self.pd = netpoll.poll_open(self.sysfd)
         self.pd.user = self.fdmu
 
     def __del__(self) -> None:
-        if self.pd is not None and not self.fdmu.closed:
-            self.abandoned()
+        if self.pd is None:
+            if self.owned and self.sysfd >= 0:
+                self.abort()  # it never came to life
+        elif not self.fdmu.closed:
+            if self.owned:
+                self.abandoned()
+            else:
+                netpoll.poll_unblock(self.pd)
+                netpoll.poll_close(self.pd)
 
     def abandoned(self) -> None:
         """Nobody has a reference and nobody closed it: close it, and say so as Python's sockets do."""
@@ -271,22 +286,41 @@ class FD:
         """Park until a read would not block: there is data, the end, or an error to report."""
         self.raw_read(_readable)
 
-    def accept(self) -> "tuple[int, Any]":
-        """The next connection: (descriptor, peer's address as _sys.accept4 has it).  Again on EINTR and
-        ECONNABORTED."""
+    def accept(self, laddr: sockaddr.Address) -> "FD":
+        """The next connection, registered; its local address is *laddr* (None: to be asked for).  Again on EINTR and
+        ECONNABORTED.  OSError also if it cannot be registered: then that connection is closed."""
         self.readlock("accept")
         try:
             self.prepare(_R, "accept")
             while True:
                 r = _sys.accept4(self.sysfd)
                 if isinstance(r, tuple):
-                    return r
+                    return self.accepted(r[0], r[1], laddr)
                 if r == _EAGAIN:
                     self.wait(_R, "accept")
                 elif r != _EINTR and r != _ECONNABORTED:
                     raise self.system_error("accept", r)
         finally:
             self.readunlock()
+
+    def accepted(self, sysfd: int, raddr_raw: bytes, laddr: sockaddr.Address) -> "FD":
+        try:
+            conn = FD(sysfd, self.net)
+        except BaseException:
+            _sys.close(sysfd)
+            raise
+        conn.owned = True
+        conn.trusting = self.trusting
+        conn.laddr = laddr
+        conn.raddr_raw = raddr_raw  # decoded when somebody asks
+        try:
+            conn.init()
+        except BaseException as e:
+            conn.abort()
+            if isinstance(e, OSError):
+                raise self.system_error("accept", e.errno or errno.EIO) from None
+            raise
+        return conn
 
     # -- writing ---------------------------------------------------------------------------------------------
 
@@ -409,8 +443,9 @@ class FD:
         if self.pd is not None:
             self.close()
         elif self.sysfd >= 0:
-            _sys.close(self.sysfd)
-            self.sysfd = -1
+            sysfd = self.sysfd
+            self.sysfd = -1  # first: if anything is raised in between, never twice
+            _sys.close(sysfd)
 
     # -- at an offset: no lock, and never the poller ---------------------------------------------------------
 

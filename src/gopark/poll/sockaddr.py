@@ -1,11 +1,13 @@
-"""Socket addresses: from the kernel's packed form to Python's tuples, and to text.  What makes a system call
+"""Socket addresses: from the kernel's packed form to Python's tuples and back, and to text.  What makes a system call
 is in runtime/_sys."""
 
+import os
 import socket
 import struct
 from typing import Any
 
 from gopark.runtime import _sys
+from gopark.runtime.text import escaped
 
 Address = Any
 """As the socket module gives it: (host, port) for IPv4, (host, port, flowinfo, scope) for IPv6, a path for
@@ -31,14 +33,40 @@ def unpack(raw: bytes) -> Address:
     return raw
 
 
+def pack(family: int, addr: Address) -> bytes:
+    """What unpack takes apart, for bind and connect.  *addr* has been checked: its host is a number."""
+    head = struct.pack("=H", family)
+    if family == socket.AF_INET:
+        return head + struct.pack("!H4s8x", addr[1], socket.inet_pton(family, addr[0]))
+    if family == socket.AF_INET6:
+        flow_and_host = struct.pack("!HI16s", addr[1], addr[2], socket.inet_pton(family, addr[0]))
+        return head + flow_and_host + struct.pack("=I", addr[3])
+    # A path ends with a zero, an abstract name where its length says.
+    return head + (addr if isinstance(addr, bytes) else os.fsencode(addr) + b"\0")
+
+
 def text(addr: Address) -> str:
-    """host:port, [v6]:port, or the path: how error messages name an address."""
+    """host:port, [v6%zone]:port, a path or @name: how error messages and dumps name an address.
+
+    A peer may have chosen it: what does not print is escaped."""
     if isinstance(addr, tuple):
-        host = f"[{addr[0]}]" if ":" in addr[0] else addr[0]
-        return f"{host}:{addr[1]}"
+        host = str(addr[0])
+        if ":" in host:
+            scope = addr[3] if len(addr) > 3 else 0
+            host = f"[{host}%{zone(scope)}]" if scope and "%" not in host else f"[{host}]"
+        return escaped(f"{host}:{addr[1]}")
     if isinstance(addr, bytes):
-        return "@" + addr[1:].decode(errors="replace")
-    return str(addr) if addr else "@"
+        name = os.fsdecode(addr)
+        return escaped("@" + name[1:] if name[:1] == "\0" else name)
+    return escaped(str(addr)) if addr else "@"
+
+
+def zone(scope: int) -> str:
+    """The zone of an IPv6 address: the network interface's name, or its number if it has none (any more)."""
+    try:
+        return socket.if_indextoname(scope)
+    except (OSError, OverflowError):
+        return str(scope)
 
 
 def endpoints(fd: int) -> tuple[Address, Address]:

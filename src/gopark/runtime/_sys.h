@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -137,27 +138,54 @@ static ssize_t gopark_read(int fd, void *buf, size_t n) {
         return gopark_again();
     return read(fd, buf, n);
 }
-/* write(2), or writev(2) if n > 1, with SIGPIPE's default action (the process ends) left out. */
-static ssize_t gopark_write_unsignalled(int fd, const struct iovec *v, int n) {
-    static const struct timespec now = { 0, 0 };
+/* SIGPIPE's default action (the process ends) is left out between these two; errno is the call's. */
+struct gopark_pipe { int blocked; sigset_t before, pending; };
+static void gopark_block_sigpipe(struct gopark_pipe *p) {
     struct sigaction action;
-    sigset_t pipe, before, pending;
-    ssize_t r;
-    int err;
-    if (sigaction(SIGPIPE, NULL, &action) != 0 || action.sa_handler != SIG_DFL)
-        return n == 1 ? write(fd, v->iov_base, v->iov_len) : writev(fd, v, n);
+    sigset_t pipe;
+    p->blocked = sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler == SIG_DFL;
+    if (!p->blocked)
+        return;
     sigemptyset(&pipe);
     sigaddset(&pipe, SIGPIPE);
-    sigemptyset(&pending);
-    sigpending(&pending);
-    pthread_sigmask(SIG_BLOCK, &pipe, &before);
-    r = n == 1 ? write(fd, v->iov_base, v->iov_len) : writev(fd, v, n);
-    err = errno;
-    if (r < 0 && err == EPIPE && !sigismember(&pending, SIGPIPE))
+    sigemptyset(&p->pending);
+    sigpending(&p->pending);
+    pthread_sigmask(SIG_BLOCK, &pipe, &p->before);
+}
+static void gopark_restore_sigpipe(struct gopark_pipe *p) {
+    static const struct timespec now = { 0, 0 };
+    int err = errno;
+    sigset_t pipe;
+    if (!p->blocked)
+        return;
+    /* Whatever was returned: sendfile also sends it with the count of what went before. */
+    if (!sigismember(&p->pending, SIGPIPE)) {
+        sigemptyset(&pipe);
+        sigaddset(&pipe, SIGPIPE);
         while (sigtimedwait(&pipe, NULL, &now) < 0 && errno == EINTR)
             ;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    }
+    pthread_sigmask(SIG_SETMASK, &p->before, NULL);
     errno = err;
+}
+static ssize_t gopark_write_unsignalled(int fd, const struct iovec *v, int n) {
+    struct gopark_pipe p;
+    ssize_t r;
+    gopark_block_sigpipe(&p);
+    r = n == 1 ? write(fd, v->iov_base, v->iov_len) : writev(fd, v, n);
+    gopark_restore_sigpipe(&p);
+    return r;
+}
+static ssize_t gopark_sendfile(int out, int in, off_t offset, size_t n) {
+    struct gopark_pipe p;
+    ssize_t r;
+    if (gopark_blocks(out)) {
+        errno = EOPNOTSUPP;
+        return -1;
+    }
+    gopark_block_sigpipe(&p);
+    r = sendfile(out, in, &offset, n);
+    gopark_restore_sigpipe(&p);
     return r;
 }
 static ssize_t gopark_writev(int fd, const struct iovec *v, int n) {

@@ -38,6 +38,7 @@ cpdef Py_ssize_t send(int fd, object buf, Py_ssize_t off) except? -1
 cpdef Py_ssize_t write(int fd, object buf, Py_ssize_t off) except? -1
 cpdef Py_ssize_t sendv(int fd, list bufs) except? -1
 cpdef Py_ssize_t writev(int fd, list bufs) except? -1
+cpdef Py_ssize_t sendfile(int out_fd, int in_fd, int64_t offset, Py_ssize_t n) noexcept
 cpdef int readable(int fd) noexcept
 cpdef int socket(int family, int type, int proto) noexcept
 cpdef int bind(int fd, bytes address) noexcept
@@ -51,6 +52,7 @@ cpdef object getsockopt(int fd, int level, int option, int size)
 cpdef int connect_error(int fd) noexcept
 cpdef int has_peer(int fd) noexcept
 cpdef int set_nonblock(int fd) noexcept
+cpdef int dup(int fd) noexcept
 cpdef int shutdown(int fd, int how) noexcept
 cpdef int lingers(int fd) noexcept
 cpdef int close(int fd) noexcept

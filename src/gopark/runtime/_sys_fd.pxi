@@ -9,7 +9,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyOb
 from libc.limits cimport INT_MAX, INT_MIN
 
 cdef extern from "_sys.h":
-    int SOCK_NONBLOCK, SOCK_CLOEXEC, SOL_SOCKET, SO_ERROR, F_GETFL, F_SETFL, O_NONBLOCK, AF_UNIX
+    int SOCK_NONBLOCK, SOCK_CLOEXEC, SOL_SOCKET, SO_ERROR, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, O_NONBLOCK, AF_UNIX
     ctypedef unsigned int socklen_t
     cdef struct sockaddr:
         pass
@@ -25,6 +25,7 @@ cdef extern from "_sys.h":
     Py_ssize_t gopark_read(int fd, void *buf, size_t n) nogil
     Py_ssize_t gopark_write(int fd, const void *buf, size_t n) nogil
     Py_ssize_t gopark_writev(int fd, const iovec *v, int n) nogil
+    Py_ssize_t gopark_sendfile(int out_fd, int in_fd, int64_t offset, size_t n) nogil
     int gopark_accept(int fd, sockaddr *a, socklen_t *len) nogil
     int gopark_readable(int fd) nogil
     int gopark_lingers(int fd) nogil
@@ -187,6 +188,18 @@ cpdef Py_ssize_t writev(int fd, list bufs) except? -1:
     return gather(fd, bufs, False)
 
 
+cpdef Py_ssize_t sendfile(int out_fd, int in_fd, int64_t offset, Py_ssize_t n) noexcept:
+    """sendfile(2) to a socket from *offset* on, without SIGPIPE: a count, or a negative errno.
+
+    It may wait for the disk, so others may have the GIL.  EOPNOTSUPP also if it could wait for the peer (O_NONBLOCK cleared)."""
+    cdef Py_ssize_t r
+    with nogil:
+        r = gopark_sendfile(out_fd, in_fd, offset, n)
+        if r < 0:
+            r = -errno
+    return r
+
+
 cpdef int readable(int fd) noexcept:
     """poll(2) without waiting: 1 if a read would not block, 0 if it would, or a negative errno."""
     if kernel is not None:
@@ -337,6 +350,12 @@ cpdef int set_nonblock(int fd) noexcept:
     if flags & O_NONBLOCK:
         return 0
     return 0 if c_fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 else -errno
+
+
+cpdef int dup(int fd) noexcept:
+    """Another descriptor for the same file, close-on-exec and not among the standard ones, or a negative errno."""
+    cdef int r = c_fcntl(fd, F_DUPFD_CLOEXEC, 3)
+    return r if r >= 0 else -errno
 
 
 cpdef int shutdown(int fd, int how) noexcept:

@@ -6,6 +6,7 @@ Same names, same results; each returns a value or an errno, and none blocks, wha
 import _socket
 import contextlib as _contextlib
 import errno as _errno
+import fcntl as _fcntl
 import os as _os
 import select as _select
 import signal as _signal
@@ -138,25 +139,36 @@ def writev(fd: int, bufs: list[Any]) -> int:
             mode = _os.fstat(fd).st_mode
             room = _select.PIPE_BUF if _stat.S_ISFIFO(mode) else 1 if _stat.S_ISCHR(mode) else None
             bufs = [memoryview(bufs[0])[:room]]
-        if _signal.getsignal(_signal.SIGPIPE) is not _signal.SIG_DFL:
-            return _os.writev(fd, bufs)
-        return _writev_unsignalled(fd, bufs)
+        return _unsignalled(_os.writev, fd, bufs)
     except OSError as e:
         return -(e.errno or _errno.EIO)
 
 
-def _writev_unsignalled(fd: int, bufs: list[Any]) -> int:
+def _unsignalled(fn: Callable[..., int], *args: Any) -> int:
+    if _signal.getsignal(_signal.SIGPIPE) is not _signal.SIG_DFL:
+        return fn(*args)
     pipe = {_signal.SIGPIPE}
     pending = _signal.sigpending()
     before = _signal.pthread_sigmask(_signal.SIG_BLOCK, pipe)
     try:
-        return _os.writev(fd, bufs)
-    except BrokenPipeError:
+        return fn(*args)
+    finally:
+        # Whatever was returned: sendfile also sends it with the count of what went before.
         if _signal.SIGPIPE not in pending:
             _signal.sigtimedwait(pipe, 0)
-        raise
-    finally:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+
+
+def sendfile(out_fd: int, in_fd: int, offset: int, n: int) -> int:
+    """sendfile(2) to a socket from *offset* on, without SIGPIPE: a count, or a negative errno.
+
+    EOPNOTSUPP also if it could wait for the peer (O_NONBLOCK cleared)."""
+    try:
+        if _os.get_blocking(out_fd):
+            return -_errno.EOPNOTSUPP
+        return _unsignalled(_os.sendfile, out_fd, in_fd, offset, n)
+    except OSError as e:
+        return -(e.errno or _errno.EIO)
 
 
 def readable(fd: int) -> int:
@@ -313,6 +325,14 @@ def socket_names(fd: int) -> "tuple[str, str] | None":
 
 def set_nonblock(fd: int) -> int:
     return -_err(_os.set_blocking, fd, False)
+
+
+def dup(fd: int) -> int:
+    """Another descriptor for the same file, close-on-exec and not among the standard ones, or a negative errno."""
+    try:
+        return _fcntl.fcntl(fd, _fcntl.F_DUPFD_CLOEXEC, 3)
+    except OSError as e:
+        return -(e.errno or _errno.EIO)
 
 
 def shutdown(fd: int, how: int) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 from gopark.runtime import _sys, g, proc
 from gopark.runtime.g import Goroutine
 from gopark.runtime.polldesc import PollDesc
+from gopark.runtime.text import escaped
 
 _FRAMES = 100  # more are cut out in the middle, as in Go
 _TRIES = 5  # how often a goroutine that will not keep still is read
@@ -151,7 +152,7 @@ def _descriptor(fd: int) -> str:
     names = _sys.socket_names(fd)
     if names is None:
         try:
-            return os.readlink(f"/proc/self/fd/{fd}")
+            return escaped(os.readlink(f"/proc/self/fd/{fd}"))
         except OSError:
             return ""
     local, peer = names
