@@ -1,11 +1,13 @@
 """Cond: signals reach who waits, in order, with the mutex held again."""
 
+import sys
 import threading
 
 import pytest
 
 import gopark
 from gopark.sync import Cond, Mutex, RWMutex, Semaphore
+from support import python
 
 
 def start_waiters(cond: Cond, n: int, eventually, woken: list[int]) -> list[gopark.Goroutine]:
@@ -172,3 +174,153 @@ def test_lock_that_fails_again_is_not_tried_for_ever() -> None:
     with pytest.raises(OSError, match="broken"):
         cond.wait(0)
     assert mutex.calls == 3 and not mutex.locked
+
+
+def test_signal_of_a_waiter_that_is_cancelled_while_it_locks_again_goes_to_the_next(eventually) -> None:
+    def main() -> None:
+        cond = Cond(Mutex())
+        woken: list[int] = []
+        first, second = start_waiters(cond, 2, eventually, woken)
+        with cond:
+            cond.signal()  # first's
+            eventually(lambda: first.waitreason == "sync.Mutex.Lock")
+            first.cancel()
+            gopark.gosched()
+        assert first.join(10) and isinstance(first.exception, gopark.Cancelled)
+        assert second.join(10) and woken == [1]
+        assert cond.statistics().waiting == 0 and cond.mutex.try_lock()
+
+    gopark.run(main)
+
+
+def test_signal_of_a_threads_waiter_that_is_interrupted_goes_to_the_next() -> None:
+    """The runtime is on another thread; here a signal handler raises while the mutex is being locked again."""
+    done = python("""
+        import gopark, os, signal, sys, threading, time
+        from gopark.sync import Cond, Mutex
+        cond, held, goes_on = Cond(Mutex()), threading.Event(), threading.Event()
+        class Alarm(Exception): pass
+        def handler(signum, frame): goes_on.set(); raise Alarm
+        def runtime():
+            def main():
+                def second():
+                    with cond: return cond.wait()
+                while cond.statistics().waiting < 1: gopark.sleep(0.001)
+                g = gopark.go(second)
+                while cond.statistics().waiting < 2: gopark.sleep(0.001)
+                with cond:
+                    cond.signal()
+                    while cond.mutex.statistics().waiting < 1: gopark.sleep(0.001)
+                    os.kill(os.getpid(), signal.SIGALRM)
+                    while not goes_on.is_set(): gopark.sleep(0.001)
+                print("second", g.result(10), flush=True)
+            gopark.run(main)
+        signal.signal(signal.SIGALRM, handler)
+        t = threading.Thread(target=runtime)
+        t.start()
+        while gopark.statistics().goroutines == 0: time.sleep(0.001)
+        with cond:
+            try: cond.wait()
+            except Alarm: print("alarm", cond.mutex.locked, flush=True)
+        t.join()
+    """)
+    assert done.stdout == "alarm True\nsecond True\n"
+
+
+class Parking(Mutex):
+    """A lock whose unlock parks before, and whose lock parks after."""
+
+    def unlock(self) -> None:
+        gopark.sleep(0.0001)
+        with Mutex():
+            gopark.gosched()
+        Mutex.unlock(self)
+
+    def lock(self, timeout: float | None = None) -> bool:
+        taken = Mutex.lock(self, timeout)
+        gopark.gosched()
+        return taken
+
+    def __enter__(self) -> "Parking":
+        self.lock()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.unlock()
+
+
+def test_a_mutex_whose_unlock_parks_keeps_every_list_sound(eventually) -> None:
+    """Its goroutine is parked, on the unlock's own lock, while it is on the list already."""
+
+    def main() -> None:
+        mutex = Parking()
+        cond = Cond(mutex)
+        items: list[int] = []
+        got: list[int] = []
+
+        def consumer() -> None:
+            with cond:
+                while not items:
+                    cond.wait(None if len(got) % 2 else 10)
+                got.append(items.pop())
+
+        consumers = [gopark.go(consumer) for _ in range(20)]
+        for i in range(10):
+            with cond:
+                items.append(i)
+                cond.signal()
+        eventually(lambda: sum(g.done for g in consumers) == 10 and cond.statistics().waiting == 10)
+        waiting = [g for g in consumers if not g.done]
+        eventually(lambda: all(g.waitreason == "sync.Cond.Wait" for g in waiting))
+        assert "gopark.sync.Cond" in gopark.stack()
+        for g in waiting[:5]:
+            g.cancel()
+        assert all(g.join(10) and isinstance(g.exception, gopark.Cancelled) for g in waiting[:5])
+        with cond:
+            assert cond.wait(0.001) is False and mutex.locked
+            items.extend(range(5))
+            cond.broadcast()
+        assert all(g.join(10) and g.exception is None for g in waiting[5:])
+        assert len(got) == 15 and cond.statistics().waiting == 0 and not mutex.locked
+
+    gopark.run(main)
+
+
+def test_a_mutex_whose_unlock_raises_is_still_held_and_nobody_waits() -> None:
+    class Raising(Mutex):
+        def unlock(self) -> None:
+            raise ValueError("not now")
+
+    def main() -> None:
+        mutex = Raising()
+        cond = Cond(mutex)
+        mutex.lock()
+        with pytest.raises(ValueError, match="not now"):
+            cond.wait()
+        assert mutex.locked and cond.statistics().waiting == 0
+        Mutex.unlock(mutex)
+
+    gopark.run(main)
+
+
+def test_wait_that_cannot_park_leaves_the_list(eventually) -> None:
+    """As near to the recursion limit as one likes: the goroutine goes on to park elsewhere."""
+
+    def main() -> None:
+        cond = Cond(Mutex())
+
+        def probe(depth: int) -> object:
+            if depth:
+                return probe(depth - 1)
+            with cond:
+                return cond.wait(0.0001)
+
+        for depth in range(sys.getrecursionlimit() - 90, sys.getrecursionlimit(), 3):
+            try:
+                probe(depth)
+            except RecursionError:
+                pass
+            assert cond.statistics().waiting == 0 and not cond.mutex.locked
+            gopark.sleep(0.0001)
+
+    gopark.run(main)

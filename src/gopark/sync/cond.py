@@ -2,14 +2,18 @@
 sync.Cond.
 
 A waiter is on the list before it unlocks the mutex, so no signal that comes after that can miss it, not even
-one from another thread before the waiter has parked."""
+one from another thread before the waiter has parked.  A goroutine can be on one list only, through its own links.
+So where the unlock may park, because a subclass overrides it, a stand-in is on the list in the goroutine's place.
+
+A signal is for one waiter that goes on.  One that was signalled, but raises (cancelled, while it locked the mutex
+again), hands its signal on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gopark.runtime import proc
-from gopark.runtime.g import Cancelled, FatalError, Goroutine
+from gopark.runtime.g import Cancelled, FatalError, Goroutine, ParkLock
 from gopark.sync.mutex import Mutex
 from gopark.sync.rwmutex import RLocker, RWMutex
 from gopark.sync.waiters import Waiters, block, ready, standin, until
@@ -37,6 +41,44 @@ class CondStatistics:
     waiting: int  # parked in wait, threads included
 
 
+class Latch(ParkLock):
+    """What a goroutine parks on while its stand-in *node* is on the list of *cond*; released once."""
+
+    def __init__(self, cond: "Cond", node: Goroutine) -> None:
+        self.cond = cond
+        self.node = node
+        self.gp: Goroutine | None = None  # parked here
+        self.released = False
+
+    def release(self) -> None:  # atomic
+        """*node* was signalled, and is off the list."""
+        gp = self.gp
+        self.released = True
+        self.gp = None
+        if gp is not None:
+            proc.goready(gp)
+
+    def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
+        if self.released:
+            return False
+        self.gp = gp
+        return True
+
+    def parkcancel(self, gp: Goroutine, mode: int) -> bool:  # atomic
+        # False: it was signalled, and release has been called or is about to be.
+        if not self.cond.parkcancel(self.node, 0):
+            return False
+        self.gp = None
+        return True
+
+    def describe(self, mode: int) -> str:
+        return self.cond.describe(mode)
+
+    def after_fork(self) -> None:
+        """In a forked child: who waited does not exist there."""
+        self.cond.after_fork()
+
+
 class Cond(Waiters):
     """A condition variable.  *mutex* is what wait gives up while it waits: a Mutex, an RWMutex (or an object
     of a subclass), or an RWMutex.rlocker().
@@ -44,14 +86,14 @@ class Cond(Waiters):
     `with cond:` locks the mutex."""
 
     def __init__(self, mutex: Mutex | RWMutex | RLocker) -> None:
-        # A waiter is on our list when it unlocks.  An unlock that parked, as a foreign lock's may, would put it
-        # on a second one through the same links.
         if not isinstance(mutex, (Mutex, RWMutex, RLocker)):
             raise TypeError(
                 f"Cond: mutex must be a gopark.sync.Mutex, an RWMutex or its rlocker(), not {mutex!r}"
             )
         Waiters.__init__(self)
         self.mutex: Any = mutex
+        inner = mutex.rw if type(mutex) is RLocker else mutex
+        self.plain = type(inner) is Mutex or type(inner) is RWMutex  # its unlock does not park
 
     def wait(self, timeout: float | None = None) -> bool:
         """Unlock the mutex and park until signalled; False if *timeout* seconds pass first.  Locked again on
@@ -64,29 +106,44 @@ class Cond(Waiters):
         if not self.mutex.locked:
             raise RuntimeError("Cond.wait: the mutex must be locked")
         away = proc.foreign()
-        gp = standin(0) if away else proc.getg()
+        gp = standin(0) if away else proc.getg() if self.plain else Goroutine(None, (), None)
+        if not away and not self.plain:
+            gp.stack = Latch(self, gp)
         gp.waitval = _LINKED
         Waiters.parkcommit(self, gp, 0)
+        unlocked = False
         try:
             self.mutex.unlock()
+            unlocked = True
+            self.park_waiter(gp, away, when)
         except BaseException:
-            if not self.parkcancel(gp, 0):
+            if self.quit(gp):
                 self.signal()
+            if unlocked or not self.mutex.locked:
+                self.relock(False)
             raise
-        woken = False
-        try:
-            if when < 0:
-                woken = not self.parkcancel(gp, 0)
-            elif away:
-                woken = self.block_thread(gp, when)
-            elif when == 0:
-                proc.gopark(self, 0, "sync.Cond.Wait")
-                woken = True
-            else:
-                woken = proc.gopark_until(self, 0, "sync.Cond.Wait", when)
-        finally:
-            self.relock()
+        woken = self.quit(gp)
+        self.relock(woken)
         return woken
+
+    def park_waiter(self, gp: Goroutine, away: bool, when: int) -> None:
+        if when < 0:
+            return
+        if away:
+            block(self, gp, when)
+            return
+        lock: ParkLock = self if self.plain else gp.stack
+        if when == 0:
+            proc.gopark(lock, 0, "sync.Cond.Wait")
+        else:
+            proc.gopark_until(lock, 0, "sync.Cond.Wait", when)
+
+    def quit(self, gp: Goroutine) -> bool:
+        """*gp* waits no longer: it is off the list.  Whether it was signalled."""
+        if gp.waitval != _SIGNALLED:
+            self.parkcancel(gp, 0)
+            return False
+        return True
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
         """wait until predicate() is true, and return what it returned; after *timeout* seconds, whatever it
@@ -128,16 +185,7 @@ class Cond(Waiters):
             self.signal()
             n -= 1
 
-    def block_thread(self, gp: Goroutine, when: int) -> bool:
-        try:
-            woken = block(self, gp, when)
-        except BaseException:
-            if not self.parkcancel(gp, 0):
-                self.signal()
-            raise
-        return woken or not self.parkcancel(gp, 0)
-
-    def relock(self) -> None:
+    def relock(self, woken: bool) -> None:
         # Who is cancelled (or interrupted) must hold the mutex again all the same: its `with` block will unlock
         # it.  An Exception that comes from outside (a signal handler's) comes once; a second one, or a Deadlock,
         # says that lock does not work: it would again and again.
@@ -146,14 +194,17 @@ class Cond(Waiters):
             try:
                 self.mutex.lock()
                 break
-            except FatalError:
-                raise
             except BaseException as e:
-                if isinstance(e, Exception) and isinstance(late, Exception):
-                    raise
-                if late is None or isinstance(late, Cancelled):
+                hopeless = isinstance(e, FatalError) or (
+                    isinstance(e, Exception) and isinstance(late, Exception)
+                )
+                if hopeless or late is None or isinstance(late, Cancelled):
                     late = e
+                if hopeless:
+                    break
         if late is not None:
+            if woken:
+                self.signal()
             raise late
 
     def parkcommit(self, gp: Goroutine, mode: int) -> bool:
