@@ -50,11 +50,13 @@ class Latch(ParkLock):
         self.gp: Goroutine | None = None  # parked here
         self.released = False
 
-    def release(self) -> None:  # atomic
+    def release(self) -> None:
         """*node* was signalled, and is off the list."""
+        # atomic: begin
         gp = self.gp
         self.released = True
         self.gp = None
+        # atomic: end
         if gp is not None:
             proc.goready(gp)
 
@@ -162,6 +164,7 @@ class Cond(Waiters):
 
     def signal(self) -> None:
         """Wake the one that has waited longest, if anyone waits.  The mutex need not be locked."""
+        # atomic: begin
         gp = self.head
         if gp is None:
             return
@@ -175,6 +178,7 @@ class Cond(Waiters):
         self.size -= 1
         parked = gp.waitval == _PARKED
         gp.waitval = _SIGNALLED
+        # atomic: end
         if parked or gp.id == 0:
             ready(gp)
 
@@ -207,7 +211,7 @@ class Cond(Waiters):
                 self.signal()
             raise late
 
-    def parkcommit(self, gp: Goroutine, mode: int) -> bool:
+    def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
         # It is on the list already; unless it was signalled meanwhile.
         if gp.waitval == _SIGNALLED:
             return False

@@ -59,7 +59,7 @@ class Mutex(Waiters):
             return True
         return self.lock_slow(timeout)
 
-    def try_lock(self) -> bool:
+    def try_lock(self) -> bool:  # atomic
         """Lock it if that is possible at once; whether it was."""
         if self.locked:
             return False
@@ -70,6 +70,7 @@ class Mutex(Waiters):
         """Unlock it.  RuntimeError if it is not locked."""
         if not self.locked:
             raise RuntimeError(f"unlock of an unlocked {type(self).__name__}")
+        # atomic: begin
         gp = self.head
         if gp is None:
             self.starving = False
@@ -91,6 +92,7 @@ class Mutex(Waiters):
             after.waitprev = None
         gp.waitnext = None
         self.size -= 1
+        # atomic: end
         ready(gp)
 
     def lock_slow(self, timeout: float | None) -> bool:
@@ -112,7 +114,7 @@ class Mutex(Waiters):
                 self.starving = True
             mode = _AWOKE
 
-    def parkcommit(self, gp: Goroutine, mode: int) -> bool:
+    def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
         if mode == _AWOKE:
             self.woken = False
         if not self.locked:

@@ -66,6 +66,7 @@ class Once(Waiters):
             pass
 
     def release_one(self) -> bool:
+        # atomic: begin
         gp = self.head
         if gp is None:
             return False
@@ -77,10 +78,11 @@ class Once(Waiters):
             after.waitprev = None
         gp.waitnext = None
         self.size -= 1
+        # atomic: end
         ready(gp)
         return True
 
-    def parkcommit(self, gp: Goroutine, mode: int) -> bool:
+    def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
         if self.state == _DONE:
             return False
         before = self.tail

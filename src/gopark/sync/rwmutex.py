@@ -80,7 +80,7 @@ class RWMutex(Waiters):
         self.contended += 1
         return self.park("sync.RWMutex.RLock", _READ, 0, when) >= 0
 
-    def try_rlock(self) -> bool:
+    def try_rlock(self) -> bool:  # atomic
         """Lock it for reading if that is possible at once; whether it was."""
         if self.locked or self.head is not None:
             return False
@@ -91,6 +91,7 @@ class RWMutex(Waiters):
         """Undo one rlock.  RuntimeError if it is not locked for reading."""
         if self.readers == 0:
             raise RuntimeError("runlock of an RWMutex that is not locked for reading")
+        # atomic: begin
         self.readers -= 1
         gp = self.head
         if self.readers != 0 or gp is None:
@@ -105,6 +106,7 @@ class RWMutex(Waiters):
             after.waitprev = None
         gp.waitnext = None
         self.size -= 1
+        # atomic: end
         ready(gp)
 
     def settle(self) -> None:
@@ -114,6 +116,7 @@ class RWMutex(Waiters):
             pass
 
     def settle_one(self) -> bool:
+        # atomic: begin
         if self.locked:
             return False
         gp = self.rhead
@@ -139,6 +142,7 @@ class RWMutex(Waiters):
                 after.waitprev = None
             self.size -= 1
         gp.waitnext = None
+        # atomic: end
         ready(gp)
         return True
 
@@ -147,7 +151,7 @@ class RWMutex(Waiters):
         RLocker."""
         return RLocker(self)
 
-    def parkcommit(self, gp: Goroutine, mode: int) -> bool:
+    def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
         if mode == _READ:
             if not self.locked and self.head is None:
                 self.readers += 1
@@ -174,16 +178,17 @@ class RWMutex(Waiters):
             self.size += 1
         return True
 
-    def parkcancel(self, gp: Goroutine, mode: int) -> bool:
+    def parkcancel(self, gp: Goroutine, mode: int) -> bool:  # atomic
         if mode == _READ:
             return self.rcancel(gp)
         if not Waiters.parkcancel(self, gp, mode):
             return False
         if self.head is None and self.rhead is not None:
-            self.settle()  # readers that waited behind it alone
+            # Readers that waited behind it alone.
+            self.settle()  # safe: a loop of steps
         return True
 
-    def rcancel(self, gp: Goroutine) -> bool:
+    def rcancel(self, gp: Goroutine) -> bool:  # atomic
         before = gp.waitprev
         if before is None and self.rhead is not gp:
             return False

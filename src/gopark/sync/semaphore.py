@@ -71,6 +71,7 @@ class Semaphore(Waiters):
             pass
 
     def grant_one(self) -> bool:
+        # atomic: begin
         gp = self.head
         if gp is None or gp.waitval > self.free:
             return False
@@ -83,6 +84,7 @@ class Semaphore(Waiters):
             after.waitprev = None
         gp.waitnext = None
         self.size -= 1
+        # atomic: end
         ready(gp)
         return True
 
@@ -92,7 +94,7 @@ class Semaphore(Waiters):
             raise ValueError(f"{what}: {k} is more than the {self.total} that the semaphore has in all")
         return k
 
-    def parkcommit(self, gp: Goroutine, mode: int) -> bool:
+    def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
         before = self.tail
         if before is None:
             if self.free >= gp.waitval:
@@ -106,10 +108,11 @@ class Semaphore(Waiters):
         self.size += 1
         return True
 
-    def parkcancel(self, gp: Goroutine, mode: int) -> bool:
+    def parkcancel(self, gp: Goroutine, mode: int) -> bool:  # atomic
         if not Waiters.parkcancel(self, gp, mode):
             return False
-        self.grant()  # it may have been too big for what is free, and the next ones are not
+        # It may have been too big for what is free, and the next ones are not.
+        self.grant()  # safe: a loop of steps
         return True
 
     def parkdrop(self, gp: Goroutine, mode: int) -> None:

@@ -32,7 +32,7 @@ class Waiters(ParkLock):
         self.tail: Goroutine | None = None
         self.size = 0  # linked now
 
-    def parkcommit(self, gp: Goroutine, mode: int) -> bool:
+    def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
         gp.waitprev = self.tail
         if self.tail is None:
             self.head = gp
@@ -42,7 +42,7 @@ class Waiters(ParkLock):
         self.size += 1
         return True
 
-    def parkcancel(self, gp: Goroutine, mode: int) -> bool:
+    def parkcancel(self, gp: Goroutine, mode: int) -> bool:  # atomic
         # Who was woken is off the list, and keeps what it was woken with.
         before = gp.waitprev
         if before is None and self.head is not gp:

@@ -92,6 +92,7 @@ class WaitGroup(Waiters):
             pass
 
     def release_one(self) -> bool:
+        # atomic: begin
         gp = self.head
         if gp is None or gp.waitval >= self.round:
             return False
@@ -103,10 +104,11 @@ class WaitGroup(Waiters):
             after.waitprev = None
         gp.waitnext = None
         self.size -= 1
+        # atomic: end
         ready(gp)
         return True
 
-    def parkcommit(self, gp: Goroutine, mode: int) -> bool:
+    def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
         if self.count == 0:
             return False
         gp.waitval = self.round
