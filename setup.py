@@ -7,10 +7,14 @@ mixed with interpreted ones, so when one extension cannot be built, none is inst
 GOPARK_PURE=1         builds no extension
 GOPARK_REQUIRE_EXT=1  a failure to build them is an error, not an interpreted installation
 GOPARK_DEBUG=1        -O0 -g
+
+A free-threaded Python (3.14t and later) gets the interpreted core, which refuses to run without the GIL: nothing of gopark
+has been made safe for that yet, and compiled code least of all.
 """
 
 import os
 import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -144,6 +148,17 @@ def warn_interpreted(failure: BuildFailed) -> None:
     )
 
 
+def warn_free_threaded() -> None:
+    bar = "*" * 100
+    print(
+        f"{bar}\nThis is a free-threaded Python, on which gopark does not build its compiled core.  It will run INTERPRETED, "
+        "and\nwith the GIL only: start your programs with PYTHON_GIL=1 in the environment, or with -X gil=1.  An ordinary "
+        f"build of\nPython runs gopark at its full speed.\n{bar}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
 def build(ext_modules: list[Extension]) -> None:
     setup(
         ext_modules=ext_modules,
@@ -154,6 +169,14 @@ def build(ext_modules: list[Extension]) -> None:
 
 def main() -> None:
     if requested("GOPARK_PURE"):
+        build([])
+        return
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        if requested("GOPARK_REQUIRE_EXT"):
+            raise SystemExit(
+                "error: GOPARK_REQUIRE_EXT is set, but a free-threaded Python has no compiled core of gopark"
+            )
+        warn_free_threaded()
         build([])
         return
     try:

@@ -166,6 +166,31 @@ def test_gopark_pure_builds_no_extension(source: Path, tmp_path: Path) -> None:
     assert_interpreted_and_works(wheel)
 
 
+def free_threaded_setup(source: Path, to: Path) -> list[str]:
+    """The command that builds a wheel as a free-threaded Python would."""
+    program = (
+        "import os, runpy, sys, sysconfig\n"
+        f"os.chdir({str(source)!r})\n"
+        "sysconfig.get_config_vars()['Py_GIL_DISABLED'] = 1\n"
+        f"sys.argv = ['setup.py', '-q', 'bdist_wheel', '-d', {str(to)!r}]\n"
+        "runpy.run_path('setup.py', run_name='__main__')\n"
+    )
+    return [sys.executable, "-c", program]
+
+
+@builds
+def test_a_free_threaded_python_gets_the_interpreted_core_and_is_told(source: Path, tmp_path: Path) -> None:
+    output = run(*free_threaded_setup(source, tmp_path))
+    assert "PYTHON_GIL=1" in output
+    assert_interpreted_and_works(next(tmp_path.glob("*.whl")))
+
+
+@builds
+def test_a_free_threaded_python_cannot_have_the_extensions_required(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="a free-threaded Python has no compiled core"):
+        run(*free_threaded_setup(source, tmp_path), GOPARK_REQUIRE_EXT="1")
+
+
 @builds
 @pytest.mark.slow
 @pytest.mark.timeout(120)
