@@ -4,6 +4,7 @@ When the question is asked is P.block's business.
 """
 
 import _signal  # type: ignore[import-not-found]  # what signal wraps in Python
+import gc
 import os
 import signal
 import sys
@@ -22,10 +23,19 @@ def checkdead() -> bool:
     other thread (except the runtime's own), and a Python signal handler (except the runtime's)."""
     if _other_threads() or _signal_handlers() or _p.maing is None:
         return False
-    if _p.attention:
-        return False  # a thread woke somebody before it ended: looked at only now that there is none that could do so later
-    debug.write(2, "fatal error: all goroutines are asleep - deadlock!\n\n" + debug.stack())
-    proc.interrupt(_p.maing, Deadlock("all goroutines are asleep - deadlock!"))
+    report = "fatal error: all goroutines are asleep - deadlock!\n\n" + debug.stack()
+    # A thread may have woken somebody before it ended; and all of the above may have run a finalizer that did.  From this
+    # look on there is no collection.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        if not _p.asleep():
+            return False
+        debug.write(2, report)
+        proc.interrupt(_p.maing, Deadlock("all goroutines are asleep - deadlock!"))
+    finally:
+        if collecting:
+            gc.enable()
     if _p.runqsize() == 0:
         debug_server.remove()
         os._exit(2)  # the main goroutine is shielded from everything: there is nobody left to tell

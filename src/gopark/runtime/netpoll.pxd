@@ -1,5 +1,6 @@
 cimport cython
 from libc.stdint cimport int64_t, uint64_t, uint32_t
+from gopark.runtime cimport _sys
 from gopark.runtime cimport proc
 from gopark.runtime cimport polldesc
 from gopark.runtime.g cimport GList, Goroutine, ParkLock

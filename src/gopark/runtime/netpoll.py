@@ -19,7 +19,9 @@ collection (S1), between PD_WAIT and the park's commit.  Each netpoll* function 
 anything in between, so the step is atomic.
 """
 
-from gopark.runtime import g, netpoll_epoll, polldesc, pollstate, proc
+from functools import partial
+
+from gopark.runtime import _sys, g, netpoll_epoll, polldesc, pollstate, proc
 from gopark.runtime.g import Goroutine
 from gopark.runtime.polldesc import PollDesc, netpollready, netpollunblock
 from gopark.runtime.poller import Poller
@@ -140,10 +142,14 @@ def poll_wait_canceled(pd: PollDesc, mode: int) -> None:
 def poll_set_deadline(pd: PollDesc, when: int, mode: int) -> None:
     """Set the deadline of *mode* (MODE_R, MODE_W or both) to *when*: ns of the monotonic clock, 0 for none.
 
-    A time in the past (or -1) expires at once and wakes who waits.  After close it does nothing."""
+    A time in the past (or -1) expires at once and wakes who waits.  After close it does nothing.  From another thread it
+    takes effect at the next scheduling decision, for which the poller is woken."""
     if pd.closing:
         return
-    timers = proc.gettimers()
+    if _p.thread != 0 and _sys.thread_ident() != _p.thread:
+        _p.inject(partial(deadline_later, pd, pd.gen, when, mode))
+        return
+    timers = _p.timers
     rd0 = pd.rd
     wd0 = pd.wd
     both0 = rd0 > 0 and rd0 == wd0
@@ -183,6 +189,12 @@ def poll_set_deadline(pd: PollDesc, when: int, mode: int) -> None:
         netpollgoready(polldesc.netpollunblock(pd, _W, False))
 
 
+def deadline_later(pd: PollDesc, gen: int, when: int, mode: int) -> None:
+    """poll_set_deadline for another thread, unless the descriptor was closed meanwhile."""
+    if pd.gen == gen:
+        poll_set_deadline(pd, when, mode)
+
+
 def poll_unblock(pd: PollDesc) -> None:
     """Mark closing, invalidate the timers, wake both sides: what a close does first."""
     if pd.closing:
@@ -193,10 +205,10 @@ def poll_unblock(pd: PollDesc) -> None:
     rg = polldesc.netpollunblock(pd, _R, False)
     wg = polldesc.netpollunblock(pd, _W, False)
     if pd.rt is not None:
-        proc.gettimers().stop(pd.rt)
+        _p.timers.stop(pd.rt)
         pd.rt = None
     if pd.wt is not None:
-        proc.gettimers().stop(pd.wt)
+        _p.timers.stop(pd.wt)
         pd.wt = None
     netpollgoready(rg)
     netpollgoready(wg)

@@ -18,6 +18,7 @@ cdef uint64_t _FAIR
 cdef uint64_t _POLL_TICKS
 cdef int64_t _POLL_NS
 cdef int64_t _RECHECK_NS
+cdef int _ATTEND_MAX
 
 cdef class P:
     cdef public long thread
@@ -58,6 +59,11 @@ cdef class P:
     cpdef object injectglist(self, GList torun)
     @cython.locals(first=int64_t, delay=int64_t, now=int64_t, signals=bint)
     cdef bint block(self) except -1
+    cdef object wait(self, int64_t delay)
+    cpdef bint asleep(self) except -1
+    cpdef object enqueue(self, Goroutine gp)
+    cpdef object wake(self)
+    cpdef Py_ssize_t runqsize(self) except -1
     cdef bint signals(self) except -1
     cdef bint checkdead(self) except -1
     cdef object checksignals(self)
@@ -75,6 +81,7 @@ cdef class P:
     cpdef object end(self)
     cpdef object inject(self, object item)
     cpdef object attend_now(self)
+    @cython.locals(n=int)
     cdef object attend(self)
     @cython.locals(gp=Goroutine)
     cdef object gogo(self)

@@ -35,6 +35,7 @@ _POLL_TICKS = (
     256  # every so many the network is polled, even if the queues never empty (one batch of events is 128)
 )
 _POLL_NS = 100_000  # ... or when it was not polled for so long, by the coarse clock
+_ATTEND_MAX = 128  # what is taken over from other threads between two goroutines
 _RECHECK_NS = 1_000_000_000  # between two looks whether everybody is asleep for good
 
 
@@ -76,6 +77,7 @@ class P:
         self.preemptions = 0
         self.ondrain: Any = None  # called with each goroutine that ends, while run waits for them
         self.outcome: Any = None  # of the goroutine that has just ended, until it is put there
+        self.timers.wake = self.wake
 
     # -- the main loop -------------------------------------------------------------------------------------------------
 
@@ -159,6 +161,7 @@ class P:
                     return True
                 # One timer after the other is due, and none wakes anybody: the network, the signals and (this poll
                 # releases the GIL) the other threads must have their turn all the same.
+                first = self.timers.first
                 delay = 1
                 signals = True
         elif polldesc.waiters() == 0 and self.external == 0 and not self.attention:
@@ -166,23 +169,48 @@ class P:
                 return True
             # Another thread, or a signal handler, could still wake someone.  It may also end without doing so.
             delay = _RECHECK_NS
-        # Published before the last look at attention: another thread sets attention and then looks at polling, so one of
-        # the two sees the other (both under the GIL).
+        # Published before the last look: another thread makes work and then looks at these, so one of the two sees the
+        # other (both under the GIL).  In the interpreted core a finalizer or a signal handler may come after the look, too.
         self.polling = True
-        if not self.attention and not self.poller.signalled:
+        self.timers.waituntil = first
+        # All of the above may have run the program's code, which may have made somebody runnable or armed a timer.
+        # atomic: begin
+        if (
+            not self.attention
+            and not self.poller.signalled
+            and self.runqsize() == 0
+            and self.timers.first >= first
+        ):
             _sys.sysmon_blocking()
-            try:
-                self.injectglist(self.poller.netpoll(delay))
-            except BaseException as e:
-                self.uncaught(e)
-            _sys.sysmon_resumed()
-            self.coarse = _sys.coarsetime()
-            self.polltick = self.schedtick
-            self.lastpoll = self.coarse
+            self.wait(delay)  # safe: nothing runs until the thread sleeps
+        # atomic: end
         self.polling = False
+        self.timers.waituntil = 0
         if signals:
             self.poller.signalled = True
         return self.signals()
+
+    def wait(self, delay: int) -> None:
+        """The wait of block: netpoll(delay), which begins to wait without a call that could run the program's code."""
+        try:
+            self.injectglist(self.poller.netpoll(delay))
+        except BaseException as e:
+            self.uncaught(e)
+        _sys.sysmon_resumed()
+        self.coarse = _sys.coarsetime()
+        self.polltick = self.schedtick
+        self.lastpoll = self.coarse
+
+    def asleep(self) -> bool:  # atomic
+        """Is there nobody who runs, or will run because of the network, a timer or a blocking call?"""
+        return (
+            self.runqsize() == 0
+            and not self.attention
+            and not self.poller.signalled
+            and self.timers.first == _NEVER
+            and self.external == 0
+            and polldesc.waiters() == 0
+        )
 
     def signals(self) -> bool:
         """If a signal has arrived, let its Python handler run; False: the caller must go to g0 for that."""
@@ -285,7 +313,19 @@ class P:
             self.state = _UNDERWAY
             self.allgs.add(me)
 
-    def runqsize(self) -> int:
+    def enqueue(self, gp: Goroutine) -> None:  # atomic
+        """Put *gp* at the local queue's end.  Also while the P waits for events: the interpreted core runs finalizers and
+        signal handlers there."""
+        self.runq.push(gp)
+        if self.polling:
+            self.poller.netpollbreak()  # safe: a system call
+
+    def wake(self) -> None:
+        """End a wait for events, if there is one."""
+        if self.polling:
+            self.poller.netpollbreak()
+
+    def runqsize(self) -> int:  # atomic
         """How many goroutines are runnable."""
         return self.runq.size + self.globq.size + self.preempted.size + (self.runnext is not None)
 
@@ -350,7 +390,7 @@ class P:
 
         The network is polled first, so that who became ready runs before the next one that only computes."""
         gp = self.curg
-        if gp is None:
+        if gp is None or gp.status != _RUNNING:  # in the middle of its park
             return
         self.preemptions += 1
         self.coarse = _sys.coarsetime()
@@ -369,21 +409,28 @@ class P:
             self.poller.netpollbreak()
 
     def attend_now(self) -> None:
-        """Take over what other threads have injected."""
-        if self.attention:
-            self.attend()
+        """Take over what other threads have injected until now."""
+        for _ in range(len(self.injected) // _ATTEND_MAX + 1):
+            if self.attention:
+                self.attend()
 
     def attend(self) -> None:
+        # A round has an end even while threads go on injecting: the goroutines that are there have their turn in between.
         self.attention = False
-        while self.injected:
-            item = self.injected.popleft()
-            if isinstance(item, Goroutine):
-                self.globq.push(item)
-            else:
-                try:
+        n = 0
+        while self.injected and n < _ATTEND_MAX:
+            n += 1
+            try:
+                item = self.injected.popleft()
+                if isinstance(item, Goroutine):
+                    if item.status != _DEAD:  # it was abandoned meanwhile
+                        self.globq.push(item)
+                else:
                     item()
-                except BaseException as e:
-                    self.uncaught(e)
+            except BaseException as e:
+                self.uncaught(e)
+        if self.injected:
+            self.attention = True
 
     # -- switching -----------------------------------------------------------------------------------------------------
 

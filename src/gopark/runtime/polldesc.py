@@ -154,7 +154,7 @@ def netpoll_adjust_waiters(delta: int) -> None:
     netpoll_waiters += delta
 
 
-def waiters() -> int:
+def waiters() -> int:  # atomic
     """netpollWaiters: how many goroutines are parked in the poller."""
     return netpoll_waiters
 

@@ -33,22 +33,22 @@ cpdef bint foreign() except -1
 @cython.locals(gp=Goroutine)
 cpdef Goroutine getg()
 cpdef object gopark(ParkLock lock, int mode, str reason)
-@cython.locals(p=P, gp=Goroutine)
-cdef bint park_commit(ParkLock lock, int mode, str reason) except -1
+@cython.locals(p=P, gp=Goroutine, done=bint)
+cdef bint park_commit(ParkLock lock, int mode, str reason, int64_t when) except -1
+cdef object park_failed(Goroutine gp, ParkLock lock, int mode)
 @cython.locals(gp=Goroutine)
 cdef object park_end()
 @cython.locals(gp=Goroutine)
 cdef object resumed()
 cdef Goroutine enter_to_park(ParkLock lock, int mode, str reason)
-@cython.locals(t=Timer)
-cdef object cancelled(Goroutine gp)
 cpdef bint gopark_until(ParkLock lock, int mode, str reason, int64_t when) except -1
-@cython.locals(gp=Goroutine)
-cdef object arm_park(int64_t when)
 @cython.locals(gp=Goroutine)
 cdef bint park_in_time() except -1
 cpdef object park_timeout(Goroutine gp, uint64_t seq)
 cpdef object interrupt(Goroutine gp, object exc)
+@cython.locals(lock=ParkLock)
+cdef object unpark(Goroutine gp, int how)
+cpdef object on_p(object fn)
 @cython.locals(p=P)
 cpdef object goready(Goroutine gp)
 @cython.locals(p=P, gp=Goroutine)

@@ -97,21 +97,26 @@ def gopark(lock: ParkLock, mode: int, reason: str) -> None:
 
     The order is Go's: the goroutine is waiting first, then the commit hook decides; if it refuses, a wake came meanwhile
     and the goroutine goes on at once.  Raises Cancelled (or what interrupt was given) if that is what ended the park."""
-    if not park_commit(lock, mode, reason):
+    if not park_commit(lock, mode, reason, 0):
         _sys.switch(_p.gogo())
         resumed()
     park_end()
 
 
-def park_commit(lock: ParkLock, mode: int, reason: str) -> bool:
+def park_commit(lock: ParkLock, mode: int, reason: str, when: int) -> bool:
     """The park up to its switch; True if there is none to do: the goroutine goes on itself.
+
+    From the moment that the goroutine is waiting until the switch, it neither parks nor yields: what runs on its stack in
+    between is a finalizer or a signal handler (in the lock's hooks; in the interpreted core anywhere).
 
     Apart from gopark, and park_end too, because every parked goroutine's stack has a copy of gopark's frame."""
     _sys.headroom()
     p = _p
     gp = p.curg
-    if gp is None or _sys.thread_ident() != p.thread:
+    if gp is None or gp.status != _RUNNING or _sys.thread_ident() != p.thread:
         gp = enter_to_park(lock, mode, reason)
+    if when != 0 and gp.timer is None:
+        gp.timer = Timer(park_timeout, gp)
     gp.status = _WAITING
     gp.waitreason = reason
     gp.waitsince = p.coarse
@@ -120,11 +125,21 @@ def park_commit(lock: ParkLock, mode: int, reason: str) -> bool:
     gp.parkseq += 1
     gp.wake = _WOKEN
     p.parks += 1
-    if not lock.parkcommit(gp, mode):
-        return True
-    if gp.pending is not None and gp.shield == 0 and lock.parkcancel(gp, mode):
-        gp.wake = _CANCELLED  # cancelled while it ran: this is its next park
-        return True
+    done = False
+    try:
+        if when != 0:
+            p.timers.modify(gp.timer, when, gp.parkseq)
+        if not lock.parkcommit(gp, mode):
+            done = True
+            return True
+        if gp.pending is not None and gp.shield == 0 and lock.parkcancel(gp, mode):
+            gp.wake = _CANCELLED  # cancelled while it ran, or in the commit: this is its next park
+            done = True
+            return True
+        done = True
+    finally:
+        if not done:
+            park_failed(gp, lock, mode)
     p.curg = None
     p.curg = p.findrunnable()
     if p.curg is gp:
@@ -134,6 +149,14 @@ def park_commit(lock: ParkLock, mode: int, reason: str) -> bool:
     return False
 
 
+def park_failed(gp: Goroutine, lock: ParkLock, mode: int) -> None:
+    """Something was raised before the goroutine was parked (by a hook, or for want of memory): it goes on with that."""
+    gp.status = _RUNNING
+    gp.parklock = None
+    if not lock.parkcancel(gp, mode):
+        lock.parkrefuse(mode)
+
+
 def park_end() -> None:
     """The goroutine that was parked runs again."""
     gp = _p.curg
@@ -141,7 +164,7 @@ def park_end() -> None:
     gp.status = _RUNNING
     gp.parklock = None
     if gp.wake == _CANCELLED:
-        raise cancelled(gp)
+        raise gp.take_pending()
 
 
 def resumed() -> None:
@@ -166,49 +189,32 @@ def enter_to_park(lock: ParkLock, mode: int, reason: str) -> Goroutine:
         raise
 
 
-def cancelled(gp: Goroutine) -> BaseException:
-    """What to raise in *gp*, whose park was ended by a cancellation; a timed park's timer is stopped."""
-    t = gp.timer
-    if t is not None and t.when != 0:
-        _p.timers.stop(t)
-    return gp.take_pending()
-
-
 def gopark_until(lock: ParkLock, mode: int, reason: str, when: int) -> bool:
     """gopark, but at most until *when* (ns of the monotonic clock).  False: the time was up."""
     if when >= _NEVER - 1:
         # No timer: one that never fires would keep a deadlock from being noticed.
         gopark(lock, mode, reason)
         return True
-    _sys.headroom()  # before the timer is armed: it is for this park
-    arm_park(when)
-    gopark(lock, mode, reason)
+    if not park_commit(lock, mode, reason, when):
+        _sys.switch(_p.gogo())
+        resumed()
     return park_in_time()
 
 
-def arm_park(when: int) -> None:
-    """The running goroutine's next park ends at *when*."""
-    gp = getg()
-    if gp.timer is None:
-        gp.timer = Timer(park_timeout, gp)
-    _p.timers.modify(gp.timer, when, gp.parkseq + 1)
-
-
 def park_in_time() -> bool:
-    """The running goroutine's timed park has ended: False if its time was up."""
+    """The goroutine whose park was timed runs again: False if its time was up."""
     gp = _p.curg
     assert gp is not None and gp.timer is not None
     if gp.timer.when != 0:
         _p.timers.stop(gp.timer)
+    park_end()
     return gp.wake != _TIMEDOUT
 
 
 def park_timeout(gp: Goroutine, seq: int) -> None:
     """Timer callback of gopark_until."""
-    if gp.parkseq == seq and gp.status == _WAITING and gp.parklock is not None:
-        if gp.parklock.parkcancel(gp, gp.parkmode):
-            gp.wake = _TIMEDOUT
-            goready(gp)
+    if gp.parkseq == seq and gp.status == _WAITING:
+        unpark(gp, _TIMEDOUT)
 
 
 def interrupt(gp: Goroutine, exc: BaseException) -> None:
@@ -217,10 +223,38 @@ def interrupt(gp: Goroutine, exc: BaseException) -> None:
         return
     if gp.pending is None or isinstance(gp.pending, g.Cancelled):
         gp.pending = exc
-    if gp.status == _WAITING and gp.shield == 0 and gp.parklock is not None:
-        if gp.parklock.parkcancel(gp, gp.parkmode):
-            gp.wake = _CANCELLED
-            goready(gp)
+    # Not one whose park is under way (this is a signal handler, or a finalizer, inside its commit): it looks itself.
+    if gp.status == _WAITING and gp.shield == 0 and gp is not _p.curg:
+        unpark(gp, _CANCELLED)
+
+
+def unpark(gp: Goroutine, how: int) -> None:
+    """End *gp*'s park before it is woken, unless it has been."""
+    lock = gp.parklock
+    if lock is None:
+        return  # somebody is at it: this is a signal handler, or a finalizer, inside parkcancel
+    gp.parklock = None
+    try:
+        unlinked = lock.parkcancel(gp, gp.parkmode)
+    except BaseException:
+        gp.parklock = lock
+        raise
+    if unlinked:
+        gp.wake = how
+        goready(gp)
+    elif gp.status == _WAITING:
+        gp.parklock = lock
+
+
+def on_p(fn: Callable[[], object]) -> None:
+    """Have fn() called where the P's state may be changed: now on its thread (or while it has none), else, from any other
+    thread, at its next scheduling decision, for which it is woken.
+
+    fn must not park.  What it raises there goes to the main goroutine."""
+    if _p.thread in (0, _sys.thread_ident()):
+        fn()
+    else:
+        _p.inject(fn)
 
 
 def goready(gp: Goroutine) -> None:
@@ -229,8 +263,10 @@ def goready(gp: Goroutine) -> None:
     if _sys.thread_ident() != p.thread:
         p.inject(gp)
         return
+    if gp.status != _WAITING:
+        raise g.FatalError(f"runtime: goready: {gp!r} is not parked")
     if p.curg is None:
-        p.runq.push(gp)
+        p.enqueue(gp)
         return
     gp.status = _RUNNABLE
     if p.runnext is not None:
@@ -245,6 +281,8 @@ def gosched() -> None:
     gp = p.curg
     if gp is None or _sys.thread_ident() != p.thread:
         gp = enter("gosched")
+    if gp.status != _RUNNING:
+        return  # a finalizer, or a signal handler, in the middle of its park: the others will have their turn
     yield_to(p.globq)
     if gp.pending is not None and gp.shield == 0:
         raise gp.take_pending()
@@ -333,7 +371,7 @@ def newproc(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     if here:
         if p.curg is not None:
             gp.parent_id = p.curg.id
-        p.runq.push(gp)
+        p.enqueue(gp)
     else:
         p.inject(gp)
     return gp
@@ -484,7 +522,9 @@ def goexit() -> NoReturn:
 
 
 def enter(what: str) -> Goroutine:
-    """The slow path of everything that needs a goroutine: start the runtime here, or say why that cannot be."""
+    """The slow path of everything that needs a goroutine: start the runtime here, or say why that cannot be.
+
+    (A goroutine in the middle of its park does not run: it is a finalizer or a signal handler that does.)"""
     return g.rare().enter(what)
 
 

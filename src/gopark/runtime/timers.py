@@ -39,13 +39,18 @@ class Timer:
 
 
 class TimerHeap:
-    """The timers of one P."""
+    """The timers of one P.
+
+    What a step takes out of the heap is let go of after the step, by its caller: the argument of a timer may be the last
+    reference to something whose finalizer stops timers, or arms them."""
 
     def __init__(self) -> None:
         self.heap: list[Timer] = []
         self.first = NEVER  # heap[0].heapwhen, or NEVER: what the scheduler compares with the clock
         self.stale = 0  # stopped timers still in the heap
         self.fired = 0  # callbacks run, for statistics
+        self.waituntil = 0  # the P waits in netpoll for the timer of this time; 0: it does not wait
+        self.wake: Callable[[], object] | None = None  # ends that wait: for a timer that is due earlier
 
     def __len__(self) -> int:
         return self.armed()
@@ -58,109 +63,162 @@ class TimerHeap:
         """Arm *t* for *when* ns (again, if it is armed); its callback will get *seq*."""
         if when <= 0:
             when = 1  # 0 means "not armed"; any time in the past is due at once
-        t.seq = seq
+        # atomic: begin
         i = t.index
         if i < 0:
-            t.when = t.heapwhen = when
             i = len(self.heap)
+            self.heap.append(t)  # before all else: there may be no memory for it
             t.index = i
-            self.heap.append(t)
-            self.up(i)
-            self.first = self.heap[0].heapwhen
-            return
-        if t.when == 0:
-            self.stale -= 1
-        t.when = when
-        if when < t.heapwhen:
+            t.seq = seq
+            t.when = t.heapwhen = when
+        else:
+            t.seq = seq
+            if t.when == 0:
+                self.stale -= 1
+            t.when = when
+            if when >= t.heapwhen:
+                return
             t.heapwhen = when
-            self.up(i)
-            self.first = self.heap[0].heapwhen
+        self.up(i)
+        self.look()
+        # atomic: end
+        if self.first < self.waituntil and self.wake is not None:
+            self.wake()
 
     def stop(self, t: Timer) -> bool:
         """Disarm *t*; whether it was armed (that is: had not fired yet)."""
+        # atomic: begin
         if t.when == 0:
             return False
         t.when = 0
-        if t.index >= 0:
-            self.stale += 1
-            if self.stale >= _SWEEP_MIN and self.stale * 4 > len(self.heap):
-                self.sweep()
+        if t.index < 0:
+            return True
+        self.stale += 1
+        # atomic: end
+        if self.stale >= _SWEEP_MIN and self.stale * 4 > len(self.heap):
+            self.sweep()
         return True
 
     def run(self, now: int) -> None:
         """Fire every timer whose deadline is at or before *now*."""
         while self.first <= now:
-            t = self.heap[0]
-            if t.when == 0 or t.when > now:
-                self.settle()
-                continue
-            if t.period > 0:
-                # From the deadline, not from now: a ticker does not drift.
-                t.when += t.period * (1 + (now - t.when) // t.period)
+            t = self.take(now)
+            if t is None:
                 self.settle()
             else:
-                t.heapwhen = t.when  # for who asks what its deadline was
-                t.when = 0
-                self.removemin()
-            self.fired += 1
-            t.f(t.arg, t.seq)
+                self.fired += 1
+                t.f(t.arg, t.seq)
+                # Not by the next assignment: its finalizers would come between the next timer's removal and its call.
+                t = None
+
+    def take(self, now: int) -> Timer | None:  # atomic
+        """The first timer, if it is due: armed again, or out of the heap.  None if `settle` must come first."""
+        t = self.heap[0]
+        if t.when == 0 or t.when > now:
+            return None
+        if t.period > 0:
+            # From the deadline, not from now: a ticker does not drift.
+            t.when += t.period * (1 + (now - t.when) // t.period)
+            self.sink()
+        else:
+            t.heapwhen = t.when  # for who asks what its deadline was
+            t.when = 0
+            self.removemin()
+        return t
 
     def retain(self, keep: Callable[[Any], bool]) -> None:
         """Stop all timers but those whose argument *keep* accepts."""
-        for t in self.heap:
+        for t in list(self.heap):
             if t.when != 0 and not keep(t.arg):
-                t.when = 0
+                self.stop(t)
         self.sweep()
 
     def settle(self) -> None:
         """Make the top an armed timer at its true place, and so `first` exact: drop what was stopped, move down what was
         moved to later."""
-        dropped = 0
-        while self.heap:
-            t = self.heap[0]
-            if t.when == 0:
-                dropped += 1
-                if dropped > _SWEEP_MIN:
-                    self.sweep()
-                    break
-                self.stale -= 1
-                self.removemin()
-            elif t.when > t.heapwhen:
-                t.heapwhen = t.when
-                self.down(0)
-            else:
+        n = 0
+        while self.unsettled():
+            n += 1
+            if n > _SWEEP_MIN and self.sweep():
                 break
-        self.first = self.heap[0].heapwhen if self.heap else NEVER
+            self.settle_top()
 
-    def removemin(self) -> None:
+    def unsettled(self) -> bool:  # atomic
+        """Is `first` too early?"""
+        if len(self.heap) == 0:
+            return False
+        t = self.heap[0]
+        return t.when == 0 or t.when > t.heapwhen
+
+    def settle_top(self) -> Timer | None:  # atomic
+        """One step of settle; the timer that it has dropped."""
+        t = self.heap[0]
+        if t.when != 0:
+            self.sink()
+            return None
+        self.stale -= 1
+        self.removemin()
+        return t
+
+    def sink(self) -> None:  # atomic
+        """The top has moved to later: down with it."""
+        t = self.heap[0]
+        t.heapwhen = t.when
+        self.down(0)
+        self.look()
+
+    def look(self) -> None:  # atomic
+        """What is first now?"""
+        if len(self.heap) == 0:
+            self.first = NEVER
+        else:
+            t = self.heap[0]
+            self.first = t.heapwhen
+
+    def removemin(self) -> None:  # atomic
+        """Take out the top, which the caller holds."""
         t = self.heap[0]
         last = self.heap.pop()
         t.index = -1
         if last is not t:
-            self.heap[0] = last
+            self.heap[0] = last  # moved
             last.index = 0
             self.down(0)
-        self.first = self.heap[0].heapwhen if self.heap else NEVER
+        self.look()
 
-    def sweep(self) -> None:
-        # Rebuild without the stopped ones: linear, and at most once per quarter of the heap.
-        keep: list[Timer] = []
-        for t in self.heap:
-            if t.when == 0:
-                t.index = -1
-            else:
-                t.heapwhen = t.when
-                t.index = len(keep)
+    def sweep(self) -> bool:
+        """Rebuild the heap without what was stopped: linear, and at most once per quarter of the heap.  False: no memory."""
+        try:
+            room: list[Timer] = []
+            # What was dropped goes with the old heap, when this function returns.
+            old = self.rebuild(room)
+        except MemoryError:
+            return False
+        return old is not None
+
+    def rebuild(self, keep: list[Timer]) -> list[Timer]:  # atomic
+        """The heap in the room of *keep*; the old one.  Nothing has changed if there is no memory for it."""
+        old = self.heap
+        for t in old:
+            if t.when != 0:
                 keep.append(t)
-        self.heap = keep
+        for t in old:
+            t.index = -1
+        i = 0
+        for t in keep:
+            t.heapwhen = t.when
+            t.index = i
+            i += 1
+        self.heap = keep  # moved
         self.stale = 0
         i = (len(keep) - 2) // 4 if len(keep) > 1 else -1
         while i >= 0:
             self.down(i)
             i -= 1
-        self.first = keep[0].heapwhen if keep else NEVER
+        self.look()
+        return old
 
-    def up(self, i: int) -> int:
+    def up(self, i: int) -> int:  # atomic
         heap = self.heap
         t = heap[i]
         while i > 0:
@@ -168,14 +226,14 @@ class TimerHeap:
             p = heap[parent]
             if p.heapwhen <= t.heapwhen:
                 break
-            heap[i] = p
+            heap[i] = p  # moved
             p.index = i
             i = parent
-        heap[i] = t
+        heap[i] = t  # moved
         t.index = i
         return i
 
-    def down(self, i: int) -> int:
+    def down(self, i: int) -> int:  # atomic
         heap = self.heap
         n = len(heap)
         t = heap[i]
@@ -184,18 +242,20 @@ class TimerHeap:
             if c >= n:
                 break
             best = c
+            b = heap[c]
             end = min(c + 4, n)
             c += 1
             while c < end:
-                if heap[c].heapwhen < heap[best].heapwhen:
+                other = heap[c]
+                if other.heapwhen < b.heapwhen:
                     best = c
+                    b = other
                 c += 1
-            b = heap[best]
             if t.heapwhen <= b.heapwhen:
                 break
-            heap[i] = b
+            heap[i] = b  # moved
             b.index = i
             i = best
-        heap[i] = t
+        heap[i] = t  # moved
         t.index = i
         return i
