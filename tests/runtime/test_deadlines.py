@@ -83,7 +83,7 @@ def test_shared_deadline_needs_one_timer(side: Side) -> None:
     """G16: rd == wd shares netpoll_deadline's timer; it wakes both."""
     gs = [side.wait(MODE_R), side.wait(MODE_W)]
     side.set(soon(5))
-    assert side.pd.rd == side.pd.wd > 0 and proc.gettimers().armed() == 1
+    assert side.pd.rd == side.pd.wd > 0 and proc.getp().timers.armed() == 1
     assert [g.result(5) for g in gs] == [POLL_ERR_TIMEOUT] * 2
 
 
@@ -93,12 +93,12 @@ def test_shared_deadline_split_later(side: Side) -> None:
     when = soon(3_600_000)
     side.set(when)
     side.set(soon(2), MODE_W)
-    assert proc.gettimers().armed() == 2 and side.pd.rd == when
+    assert proc.getp().timers.armed() == 2 and side.pd.rd == when
     assert w.result(5) == POLL_ERR_TIMEOUT and not r.done
     side.set(when, MODE_W)  # shared again
-    assert proc.gettimers().armed() == 1 and side.pd.wd == when
+    assert proc.getp().timers.armed() == 1 and side.pd.wd == when
     side.set(0, MODE_R)  # split by clearing: the writer's stays
-    assert proc.gettimers().armed() == 1
+    assert proc.getp().timers.armed() == 1
     w = side.wait(MODE_W)
     side.set(soon(2), MODE_W)
     assert w.result(5) == POLL_ERR_TIMEOUT and not r.done
@@ -120,7 +120,7 @@ def test_cleared_deadline_makes_usable_again(side: Side) -> None:
     side.set(-1)
     assert netpoll.poll_reset(side.pd, MODE_R) == POLL_ERR_TIMEOUT
     side.set(0)
-    assert proc.gettimers().armed() == 0
+    assert proc.getp().timers.armed() == 0
     assert netpoll.poll_reset(side.pd, MODE_R) == POLL_NO_ERROR
     r = side.wait(MODE_R)
     side.b.send(b"x")
@@ -193,10 +193,10 @@ def test_overflowing_deadline_means_never(side: Side, when: int) -> None:
 def test_setting_a_deadline_after_close_does_nothing(side: Side) -> None:
     side.set(soon(1000))
     netpoll.poll_unblock(side.pd)
-    assert proc.gettimers().armed() == 0, "close did not stop the timer"
+    assert proc.getp().timers.armed() == 0, "close did not stop the timer"
     side.set(soon(1))
     side.set(-1)
-    assert proc.gettimers().armed() == 0
+    assert proc.getp().timers.armed() == 0
     assert netpoll.poll_reset(side.pd, MODE_R) == POLL_ERR_CLOSING  # closing comes before expired
 
 
@@ -230,7 +230,7 @@ def test_stale_timer_is_recognised_by_its_sequence_number(side: Side) -> None:
 def test_renewed_deadlines_leave_one_timer(side: Side) -> None:
     for i in range(1000):
         side.set(soon(1000 + i))
-    assert proc.gettimers().armed() == 1
+    assert proc.getp().timers.armed() == 1
     for i in range(1000):
         side.set(soon(1000 + i), MODE_R)
-    assert proc.gettimers().armed() == 2
+    assert proc.getp().timers.armed() == 2

@@ -193,7 +193,7 @@ def test_sleep_of_centuries_can_be_cancelled(seconds: float) -> None:
     with pytest.raises(gopark.Cancelled):
         gopark.sleep(seconds)
     t.join()
-    assert proc.gettimers().armed() == 0
+    assert proc.getp().timers.armed() == 0
 
 
 @goroutines

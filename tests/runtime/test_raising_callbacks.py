@@ -18,7 +18,7 @@ def test_error_in_a_callback_reaches_main_and_leaves_a_parked_goroutine_parked(h
         parked = gopark.go(ch.recv)
         gopark.gosched()
         if how == "timer":
-            proc.gettimers().modify(Timer(boom, None), proc.nanotime(), 0)
+            proc.getp().timers.modify(Timer(boom, None), proc.nanotime(), 0)
         else:
             proc.getp().inject(boom)
         looker = gopark.go(gopark.Chan().recv)  # the one whose park runs the callback

@@ -181,7 +181,7 @@ def test_network_is_polled_while_the_queues_never_empty() -> None:
 @goroutines
 def test_expired_timers_come_first() -> None:
     log: list[str] = []
-    timers = proc.gettimers()
+    timers = proc.getp().timers
     gopark.go(log.append, "goroutine")
     when = proc.nanotime()
     timers.modify(Timer(lambda arg, seq: log.append(arg), "timer"), when, 0)

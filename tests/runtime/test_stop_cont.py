@@ -14,14 +14,14 @@ PROGRAM = """
     fired, ticks = [], []
     def main():
         t = timers.Timer(lambda arg, seq: fired.append(seq), None)
-        proc.gettimers().modify(t, proc.deadline_after(200_000_000), 1)
+        proc.getp().timers.modify(t, proc.deadline_after(200_000_000), 1)
         ticker = timers.Timer(lambda arg, seq: ticks.append(time.now()), None, 50_000_000)
-        proc.gettimers().modify(ticker, proc.deadline_after(300_000_000), 2)
+        proc.getp().timers.modify(ticker, proc.deadline_after(300_000_000), 2)
         print("ready", flush=True)
         start = time.now()
         while time.now() - start < 0.2: gopark.sleep(0.02)
         gopark.sleep(0.15)
-        proc.gettimers().stop(ticker)
+        proc.getp().timers.stop(ticker)
         print(len(fired), len(ticks), sum(b - a < 0.02 for a, b in zip(ticks, ticks[1:])), flush=True)
     gopark.run(main)
 """

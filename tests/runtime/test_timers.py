@@ -180,10 +180,10 @@ def test_scheduler_runs_a_ticker_at_its_period() -> None:
     times: list[int] = []
     t = Timer(lambda a, s: times.append(proc.nanotime()), None, 1_000_000)
     begin = proc.nanotime()
-    proc.gettimers().modify(t, begin + 1_000_000, 0)
+    proc.getp().timers.modify(t, begin + 1_000_000, 0)
     while len(times) < 10:
         gopark.sleep(0.001)
-    proc.gettimers().stop(t)
+    proc.getp().timers.stop(t)
     assert all(at - begin >= 1_000_000 * (i + 1) for i, at in enumerate(times))
 
 

@@ -147,7 +147,7 @@ def poll_set_deadline(pd: PollDesc, when: int, mode: int) -> None:
     if pd.closing:
         return
     if _p.thread != 0 and _sys.thread_ident() != _p.thread:
-        _p.inject(partial(deadline_later, pd, pd.gen, when, mode))
+        proc.on_p(partial(deadline_later, pd, pd.gen, when, mode))
         return
     timers = _p.timers
     rd0 = pd.rd

@@ -27,7 +27,6 @@ cdef class SleepLock(ParkLock):
 cdef object sleep_ns(int64_t ns)
 cpdef int64_t nanotime() noexcept
 cpdef P getp()
-cpdef TimerHeap gettimers()
 @cython.locals(ident=long)
 cpdef bint foreign() except -1
 @cython.locals(gp=Goroutine)

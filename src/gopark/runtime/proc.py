@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from gopark.runtime import _sys, g, polldesc
 from gopark.runtime.g import GList, Goexit, Goroutine, ParkLock
 from gopark.runtime.p import CLOSING, ENDING, P
-from gopark.runtime.timers import Timer, TimerHeap
+from gopark.runtime.timers import Timer
 
 # C globals in the compiled core.
 _RUNNABLE = g.GRUNNABLE
@@ -76,11 +76,6 @@ def pollwork() -> bool:
     return _p.runqsize() > 0
 
 
-def gettimers() -> TimerHeap:
-    """The processor's timers."""
-    return _p.timers
-
-
 def getg() -> Goroutine:
     """The goroutine that runs.  Starts the runtime on this thread if it has not been; RuntimeError elsewhere."""
     gp = _p.curg
@@ -128,6 +123,7 @@ def park_commit(lock: ParkLock, mode: int, reason: str, when: int) -> bool:
     done = False
     try:
         if when != 0:
+            assert gp.timer is not None
             p.timers.modify(gp.timer, when, gp.parkseq)
         if not lock.parkcommit(gp, mode):
             done = True
