@@ -23,8 +23,9 @@ from functools import partial
 from typing import Any, NoReturn, Protocol
 
 from gopark import time
-from gopark.runtime import proc
+from gopark.runtime import proc, reports
 from gopark.runtime.chan import Chan, ChanClosed
+from gopark.runtime.g import Goroutine
 from gopark.runtime.timers import Timer
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 _p = proc.getp()
+_NEVER = proc.deadline_after(0x7FFFFFFFFFFFFFFF)  # a deadline that never comes
 
 
 class Canceled(Exception):
@@ -199,6 +201,8 @@ class Context:
         if parent is not None and parent._kind is not None:
             self._end(parent._kind, parent._cause)
         if self._kind is not None:
+            if parent is not None:
+                parent._listeners.pop(ref, None)  # ref may have been unlinked before we linked it
             _disarm(ref.unlink())
         self._linked = True
 
@@ -210,6 +214,7 @@ class Context:
     def _end(self, kind: type[Canceled | DeadlineExceeded], why: BaseException | None) -> None:
         # And all below that are linked.  They are on a list of ours: their number has no bounds, that of frames has.
         todo = [self]
+        failed: list[BaseException] = []
         while todo:
             ctx = todo.pop()
             # No call in these three lines, so no other thread comes between.
@@ -231,11 +236,16 @@ class Context:
                     break
                 if fn is not None:
                     ctx._pins.pop(key, None)
-                    fn()
+                    try:
+                        fn()
+                    except BaseException as e:
+                        failed.append(e)  # all are told first
                 else:
                     child = key()
                     if child is not None:
                         todo.append(child)
+        if failed:
+            _report(failed)
 
     def _hook(self, fn: Callable[[], object]) -> Callable[[], bool]:
         # Call fn, which must not park, when it ends: now, if it has.  Returns stop, as after_func does.
@@ -255,6 +265,29 @@ class Context:
         if ctx._kind is not None and stop():
             fn()
         return stop
+
+
+def _report(failed: list[BaseException]) -> None:
+    """What hooks have raised when a context ended, which is not the fault of whoever ended it.
+
+    A hook is ours, and raises RuntimeError because no goroutine can be started: that one has failed before it began.
+    Anything else comes from a signal handler, and goes on."""
+    late: BaseException | None = None
+    for exc in failed:
+        if isinstance(exc, RuntimeError):
+            gp = Goroutine(None, (), None)
+            gp.name = "context.after_func"
+            gp.exc = exc
+            gp.collected = True
+            reports.report_uncollected(gp)
+        else:
+            late = late or exc
+    try:
+        if late is not None:
+            raise late
+    finally:
+        failed.clear()  # no cycle through the traceback
+        del late
 
 
 class _Done(Chan):
@@ -300,10 +333,12 @@ class _Ref(weakref.ref[Context]):
 
     def unlink(self) -> Timer | None:
         """Nobody need tell it any more.  Returns the timer, which is to be stopped, the first time only."""
-        if self.siblings is not None:
-            self.siblings.pop(self, None)
+        # The timer, which may be in the heap for long, holds us: we let go of all that leads to the tree.
+        siblings = self.siblings
         timer = self.timer
-        self.timer = self.pins = None  # the timer holds us
+        self.siblings = self.timer = self.pins = None
+        if siblings is not None:
+            siblings.pop(self, None)
         return timer
 
 
@@ -356,13 +391,17 @@ def with_cancel_cause(parent: Context | None = None) -> Context:
 def with_timeout(seconds: float, parent: Context | None = None) -> Context:
     """A context that also ends *seconds* from now, with DeadlineExceeded."""
     ns = proc.seconds_to_ns(seconds, "with_timeout: seconds")
-    return Context(checked(parent, "with_timeout"), proc.deadline_after(ns) if ns > 0 else 1)
+    return Context(checked(parent, "with_timeout"), _until(proc.deadline_after(ns) if ns > 0 else 1))
 
 
 def with_deadline(when: float, parent: Context | None = None) -> Context:
     """A context that also ends at *when*, on gopark.time.now()'s clock, with DeadlineExceeded."""
     ns = proc.seconds_to_ns(when, "with_deadline: when")
-    return Context(checked(parent, "with_deadline"), max(ns, 1))
+    return Context(checked(parent, "with_deadline"), _until(max(ns, 1)))
+
+
+def _until(when: int) -> int:
+    return when if when < _NEVER else 0  # no timer: a deadlock is to be noticed
 
 
 def with_value(parent: Context | None, key: Any, value: Any) -> Context:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
-from gopark.runtime import _sys, proc
+from gopark.runtime import _sys, handover, proc
 from gopark.runtime.chan import Chan, ChanClosed
 from gopark.runtime.proc import sleep
 from gopark.runtime.timers import Timer as RuntimeTimer
@@ -22,7 +22,7 @@ from gopark.runtime.timers import Timer as RuntimeTimer
 __all__ = ["Ticker", "Timer", "after", "after_func", "now", "sleep"]
 
 _p = proc.getp()
-_POLL_SECONDS = 0.05
+_ENDLESS = proc.deadline_after(0x7FFFFFFFFFFFFFFF)  # a deadline that never comes
 
 
 def now() -> float:
@@ -39,15 +39,18 @@ class Timer:
         self.chan: Chan | None = None  # made when c is asked for
         self.calls = False  # made by after_func: there is no channel
         self.unsent = True  # armed, and what it sends was neither put into chan nor called off
-        self.rt = RuntimeTimer(_fire, None)
+        self.endless = False  # armed for a moment that never comes: the heap does not have it
         ns = proc.seconds_to_ns(seconds, "Timer: seconds")
+        self.rt = RuntimeTimer(_fire, None)
+        # An object of its own, because the collector must know whatever has a finalizer, and need not know Timers.
+        self.lease: Any = _sys.Finalizer(_abandoned, self.rt)  # None: it goes on when nobody has the Timer
         if type(self) is Timer:
             # Neither can be part of a cycle before there is a channel, and programs have very many of them: two thirds
             # of what a timer costs would be the collector's looks at it.
             _sys.untrack(self.rt)
             _sys.untrack(self)
         if here():
-            _p.timers.modify(self.rt, deadline(ns), 0)
+            self.arm(ns)
         else:
             on_runtime(partial(self.arm, ns))
 
@@ -89,26 +92,30 @@ class Timer:
         self.rt.arg = ChanRef(self.chan)
         if self.rt.when != 0:
             self.rt.arg.rt = self.rt
-        elif self.unsent:
+        elif self.unsent and not self.endless:
             self.unsent = False
             self.chan.try_send(self.rt.heapwhen / 1e9)
 
     def arm(self, ns: int) -> None:
+        when = deadline(ns)
         self.unsent = True
+        self.endless = when >= _ENDLESS
+        if self.endless:
+            return  # a timer in the heap would keep a deadlock from being noticed
         if self.chan is not None:
             self.rt.arg.rt = self.rt
-        _p.timers.modify(self.rt, deadline(ns), 0)
+        _p.timers.modify(self.rt, when, 0)
 
     def disarm(self) -> bool:
-        was = _p.timers.stop(self.rt)
+        was = _p.timers.stop(self.rt) or self.endless
+        self.endless = False
         if self.calls:
             return was
         if self.chan is None:
             was = self.unsent
         else:
             self.rt.arg.rt = None
-            if drain(self.chan):
-                was = True
+            was = drain(self.chan) or was
         self.unsent = False
         return was
 
@@ -117,15 +124,8 @@ class Timer:
         self.arm(ns)
         return was
 
-    def __del__(self) -> None:
-        # Perhaps in a collection, in the middle of a change to the heap: at the next scheduling decision.
-        if self.rt is not None and self.rt.when != 0 and self.chan is None and not self.calls:
-            _p.inject(partial(stop_later, self.rt))
-        elif self.rt is not None and self.rt.when == 0:
-            self.rt.arg = None  # it may be in the heap for long, stopped
-
     def __repr__(self) -> str:
-        return f"<gopark.time.Timer {state(self.rt)}>"
+        return f"<gopark.time.Timer {state(self.rt, self.endless)}>"
 
 
 class Ticker:
@@ -137,6 +137,7 @@ class Ticker:
         ns = interval(seconds, "Ticker: seconds")
         self.c = Chan(1)
         self.rt = RuntimeTimer(_tick, ChanRef(self.c), ns)
+        self.endless = False  # the first tick never comes
         on_runtime(partial(self.rearm, ns))
 
     def stop(self) -> bool:
@@ -153,19 +154,25 @@ class Ticker:
         raise TypeError("a Ticker cannot be copied or pickled: only one of them would tick")
 
     def disarm(self) -> bool:
-        was = _p.timers.stop(self.rt)
+        was = _p.timers.stop(self.rt) or self.endless
+        self.endless = False
         self.rt.arg.rt = None
         drain(self.c)
         return was
 
     def rearm(self, ns: int) -> None:
+        when = deadline(ns)
         self.disarm()
-        self.rt.arg.rt = self.rt
         self.rt.period = ns
-        _p.timers.modify(self.rt, deadline(ns), 0)
+        self.endless = when >= _ENDLESS
+        if not self.endless:
+            self.rt.arg.rt = self.rt
+            _p.timers.modify(self.rt, when, 0)
 
     def __repr__(self) -> str:
-        return f"<gopark.time.Ticker every {self.rt.period / 1e9:.9g} s, {state(self.rt)}>"
+        if self.endless:
+            return f"<gopark.time.Ticker {state(self.rt, True)}>"
+        return f"<gopark.time.Ticker every {self.rt.period / 1e9:.9g} s, {state(self.rt, False)}>"
 
 
 def after(seconds: float) -> Chan:
@@ -190,6 +197,8 @@ def caller(call: tuple[Any, ...]) -> Timer:
     timer: Timer = Timer.__new__(Timer)
     timer.chan = None
     timer.calls = True
+    timer.unsent = timer.endless = False
+    timer.lease = None
     timer.rt = RuntimeTimer(_call, call)
     return timer
 
@@ -235,6 +244,14 @@ def _call(arg: Any, seq: int) -> None:
     gp.ctx = ctx.copy()  # not of whoever happened to look at the timers
 
 
+def _abandoned(rt: RuntimeTimer) -> None:
+    # The Timer is gone, perhaps in a collection, in the middle of a change to the heap: at the next scheduling decision.
+    if rt.when == 0:
+        rt.arg = None  # it may be in the heap for long, stopped
+    elif rt.arg is None:
+        _p.inject(partial(stop_later, rt))
+
+
 def stop_later(rt: RuntimeTimer) -> None:
     _p.timers.stop(rt)
 
@@ -254,7 +271,9 @@ def interval(seconds: float, what: str) -> int:
     return ns
 
 
-def state(rt: RuntimeTimer) -> str:
+def state(rt: RuntimeTimer, endless: bool) -> str:
+    if endless:
+        return "never due"
     left = (rt.when - proc.nanotime()) / 1e9
     return f"due in {max(left, 0.0):.6f} s" if rt.when != 0 else "not armed"
 
@@ -269,24 +288,19 @@ def here() -> bool:
 
 def on_runtime(fn: Callable[[], Any]) -> Any:
     """fn(), on the runtime's thread: at its next scheduling decision if that is another one, while this one
-    waits.
-
-    fn must neither park nor raise."""
+    waits.  fn must not park."""
     if here():
         return fn()
     if _p.thread == 0:
-        with _before:
-            return fn()
-    out: list[Any] = []
-    done = threading.Event()
+        return before_start(fn)
+    return handover.ask(fn if _sys.IS_COMPILED else partial(asked, fn))
 
-    def call() -> None:
-        if not done.is_set():
-            out.append(fn())
-            done.set()
 
-    _p.inject(call)
-    while not done.wait(_POLL_SECONDS):
-        if _p.thread == 0:
-            call()  # the runtime has ended meanwhile
-    return out[0]
+def asked(fn: Callable[[], Any]) -> Any:
+    """A thread's fn(): on the runtime's thread, or on any, if the runtime has ended meanwhile."""
+    return fn() if here() else before_start(fn)
+
+
+def before_start(fn: Callable[[], Any]) -> Any:
+    with _before:
+        return fn()

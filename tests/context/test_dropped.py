@@ -163,3 +163,30 @@ def test_background_remembers_nobody() -> None:
     gc.collect()
     assert gone() is None
     assert len(context.background()._listeners) == len(context.background()._pins) == 0
+
+
+@pytest.mark.parametrize("end", ["cancel", "drop"])
+@goroutines
+def test_tree_whose_timer_is_gone_leaves_no_hook(end: str) -> None:
+    """The stopped timer may lie in the scheduler's heap for an hour: it leads to nothing any more."""
+
+    class Big:
+        pass
+
+    keeps_the_heap = context.with_timeout(3600)
+    assert keeps_the_heap.done is not None
+    gone = []
+    for _ in range(5):
+        parent = context.with_cancel(context.with_cancel())
+        big = Big()
+        gone.append(weakref.ref(big))
+        context.after_func(parent, lambda big=big: None)
+        child = context.with_timeout(3600, parent)
+        assert not child.done.closed
+        if end == "cancel":
+            child.cancel()
+        del parent, child, big
+    gc.collect()
+    gopark.gosched()
+    gc.collect()
+    assert [ref for ref in gone if ref() is not None] == []

@@ -194,3 +194,42 @@ def test_cancel_from_another_thread_wakes_a_goroutine_and_a_thread() -> None:
 def test_wrong_types_are_type_errors(make) -> None:
     with pytest.raises(TypeError):
         make()
+
+
+def test_hook_that_cannot_be_started_keeps_nobody_from_being_told() -> None:
+    """The runtime has ended, and a thread cannot start it: the hook's goroutine has failed, and all else goes on."""
+    reported: list[tuple[str, BaseException]] = []
+    ctx = context.with_cancel()
+    done = context.with_cancel(ctx).done
+    calls: list[str] = []
+    stop = [context.after_func(ctx, print)]
+    context.on_end(ctx, lambda: calls.append("told"))
+    stop.append(context.after_func(ctx, print))
+    hook = gopark.excepthook
+    gopark.excepthook = lambda gp, exc: reported.append((gp.name, exc))
+    try:
+        thread = threading.Thread(target=ctx.cancel)
+        thread.start()
+        thread.join(20)
+        assert not thread.is_alive()
+    finally:
+        gopark.excepthook = hook
+    assert done.closed and calls == ["told"] and ctx.err() is not None
+    assert [(name, type(exc)) for name, exc in reported] == [("context.after_func", RuntimeError)] * 2
+    assert [s() for s in stop] == [False, False]
+
+
+def test_what_a_hook_raises_is_raised_when_all_are_told() -> None:
+    ctx = context.with_cancel()
+    done = context.with_cancel(ctx).done
+    calls: list[int] = []
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    context.on_end(ctx, lambda: calls.append(1))
+    context.on_end(ctx, interrupted)
+    context.on_end(ctx, lambda: calls.append(2))
+    with pytest.raises(KeyboardInterrupt):
+        ctx.cancel()
+    assert done.closed and sorted(calls) == [1, 2]

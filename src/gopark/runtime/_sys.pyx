@@ -316,6 +316,23 @@ cpdef object track(object obj):
         PyObject_GC_Track(<void *>obj)
 
 
+@cython.final
+@cython.no_gc
+cdef class Finalizer:
+    """Calls fn(arg) when it is destroyed.  The collector does not know it (it must know whatever else has a finalizer), so
+    *fn* and *arg* must not lead back to it."""
+
+    cdef object fn
+    cdef object arg
+
+    def __cinit__(self, fn, arg):
+        self.fn = fn
+        self.arg = arg
+
+    def __del__(self):
+        self.fn(self.arg)
+
+
 def thread_states() -> int:
     """How many threads Python knows of, also those that have not begun to run, or run none of its code."""
     cdef int n = 0

@@ -233,6 +233,19 @@ def track(obj: object) -> None:
     """Nothing to do: see untrack."""
 
 
+class Finalizer:
+    """Calls fn(arg) when it is destroyed."""
+
+    __slots__ = ("arg", "fn")
+
+    def __init__(self, fn: Callable[[Any], object], arg: Any) -> None:
+        self.fn = fn
+        self.arg = arg
+
+    def __del__(self) -> None:
+        self.fn(self.arg)
+
+
 def thread_states() -> int:
     """How many threads Python knows of, also those that have not begun to run, or run none of its code; 0: not known."""
     if not _HAVE_CTYPES:

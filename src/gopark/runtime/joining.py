@@ -11,7 +11,6 @@ from gopark.runtime.g import Cancelled, Goroutine
 from gopark.runtime.sema import WaitQ
 
 _p = proc.getp()
-_watching = threading.Lock()  # held while somebody is added to Goroutine.watchers
 
 
 def cancel(gp: Goroutine) -> None:
@@ -49,22 +48,20 @@ def _join_from_thread(gp: Goroutine, timeout: float | None) -> None:
 
 def watch(gp: Goroutine, event: Any) -> None:
     """Have event.set() called when *gp* has ended.  Whoever finds gp.done true afterwards may have come too late for that."""
-    with _watching:
-        # One thread at a time makes the list, or the other's event would be lost with its list.
-        if gp.watchers is None:
-            gp.watchers = []
-        gp.watchers.append(event)
+    # Made before the look: a collection may come while it is.  Between look and act there is no call, so nobody else.
+    made = [event]
+    watchers = gp.watchers
+    if watchers is None:
+        gp.watchers = made
+    else:
+        watchers.append(event)
 
 
 def unwatch(gp: Goroutine, event: Any) -> None:
     """Undo watch."""
-    with _watching:
-        watchers = gp.watchers
-        if watchers is not None and event in watchers:
+    watchers = gp.watchers
+    if watchers is not None:
+        try:
             watchers.remove(event)
-
-
-def forked() -> None:
-    """In a forked child: another thread may have held the lock."""
-    global _watching
-    _watching = threading.Lock()
+        except ValueError:
+            pass  # it is being told

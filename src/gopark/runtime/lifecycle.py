@@ -330,7 +330,6 @@ def forked(me: Goroutine | None, was_main: bool) -> None:
     """In a forked child, where *me* is the only goroutine."""
     global _in_run
     blocking.forked()
-    joining.forked()
     deadlock.own_threads.clear()
     _in_run = None
     interrupts.forked(me is not None)

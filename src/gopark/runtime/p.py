@@ -285,10 +285,14 @@ class P:
         if gp.joinq is not None:
             gp.joinq.wake_all()
             gp.joinq = None
-        if gp.watchers is not None:
-            for event in gp.watchers:
-                event.set()
-            gp.watchers = None
+        watchers = gp.watchers
+        gp.watchers = None
+        while watchers:
+            try:
+                event = watchers.pop(0)
+            except IndexError:
+                break  # a thread that gives up has taken its event out of the list meanwhile
+            event.set()
 
     def forked(self, me: Goroutine | None) -> None:
         """In a forked child: only *me* is alive, and is the main goroutine; None: the runtime is not started."""

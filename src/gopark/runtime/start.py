@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from gopark.runtime import _sys, debug_server, debug_signals, g, interrupts, netpoll, proc, sysmon
+from gopark.runtime import _sys, debug_server, debug_signals, g, handover, interrupts, netpoll, proc, sysmon
 from gopark.runtime.g import Goroutine
 
 _p = proc.getp()
@@ -142,6 +142,7 @@ def _nothing() -> None:
 
 
 _POLLER = Step("poller", netpoll.poll_server_init, _nothing)  # descriptors outlive a run, and so does it
+_REQUESTS = Step("requests of other threads", _nothing, handover.late)
 _SCHEDULER = Step("scheduler", _begin, _p.end)
 _GC = Step("collections", _watch_gc, _unwatch_gc)
 _SYSMON = Step("sysmon", sysmon.start, sysmon.stop)
@@ -150,6 +151,7 @@ _DEBUG_SERVER = Step("debug socket", start_debug_server, debug_server.stop)
 _MAIN_THREAD = (
     _POLLER,
     Step("Ctrl-C", interrupts.take, interrupts.give_back),
+    _REQUESTS,
     _SCHEDULER,
     Step("dump signals", debug_signals.install, debug_signals.restore),
     Step("signals", interrupts.watch_signals, interrupts.unwatch_signals),
@@ -157,7 +159,15 @@ _MAIN_THREAD = (
     _SYSMON,
     _DEBUG_SERVER,
 )
-_OTHER_THREAD = (_POLLER, _SCHEDULER, Step("guard", _arm_guard, _disarm_guard), _GC, _SYSMON, _DEBUG_SERVER)
+_OTHER_THREAD = (
+    _POLLER,
+    _REQUESTS,
+    _SCHEDULER,
+    Step("guard", _arm_guard, _disarm_guard),
+    _GC,
+    _SYSMON,
+    _DEBUG_SERVER,
+)
 
 
 def forked(me: Goroutine | None, was_main: bool) -> None:

@@ -1,0 +1,1 @@
+# Compiled, so that no signal handler comes between two of its steps.

@@ -1,0 +1,63 @@
+"""What another thread has the runtime's thread do while it waits: for what is not its to touch, the timers for one.
+
+The request is carried out at the runtime's next scheduling decision; or at its end, or by the thread that asks if that comes
+too late for both: whoever is first.
+"""
+
+import _thread
+from collections.abc import Callable
+from typing import Any
+
+from gopark.runtime import proc
+
+_p = proc.getp()
+
+
+class Request:
+    """A function that is called once, by whichever thread comes first."""
+
+    def __init__(self, fn: Callable[[], Any]) -> None:
+        self.todo = [fn]
+        self.value: Any = None
+        self.exc: BaseException | None = None
+        self.over = _thread.allocate_lock()  # until then
+        self.over.acquire()
+
+    def __call__(self) -> None:
+        try:
+            fn = self.todo.pop()
+        except IndexError:
+            return
+        try:
+            self.value = fn()
+        except BaseException as e:
+            self.exc = e
+        finally:
+            self.over.release()
+
+
+def ask(fn: Callable[[], Any]) -> Any:
+    """fn() on the runtime's thread, which is not this one; fn must not park.  Returns, or raises, what it did."""
+    request = Request(fn)
+    _p.inject(request)
+    # The end sets thread and then looks for requests: one of the two sees the other.
+    if _p.thread == 0:
+        request()
+    request.over.acquire()
+    if request.exc is not None:
+        try:
+            raise request.exc
+        finally:
+            request.exc = None  # no cycle through the traceback
+    return request.value
+
+
+def late() -> None:
+    """The runtime has ended: carry out what it was asked for and did not come to."""
+    for item in list(_p.injected):
+        if isinstance(item, Request):
+            item()
+            try:
+                _p.injected.remove(item)
+            except ValueError:
+                pass  # another thread has started it again, and taken it
