@@ -7,6 +7,8 @@ cdef int _MODE_R
 cdef int _MODE_W
 cdef int _MODE_RW
 cdef object _MAX
+cdef int64_t _NEVER
+cdef FD _closed
 
 cdef class Conn:
     cdef object __weakref__

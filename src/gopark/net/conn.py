@@ -1,5 +1,6 @@
 """Conn: a connected stream socket with blocking calls that park the goroutine."""
 
+import contextlib
 import operator
 import socket
 import sys
@@ -15,6 +16,10 @@ _MODE_R = 1
 _MODE_W = 2
 _MODE_RW = 3
 _MAX = sys.maxsize
+_NEVER = sys.maxsize - 1  # ns: proc.deadline_after's
+_closed = FD(-1)
+_closed.fdmu.incref_and_close()
+_closed.fdmu.decref()
 
 
 class Conn:
@@ -23,7 +28,15 @@ class Conn:
     One goroutine may read while another writes; several readers (or writers) take turns.  Any goroutine may
     close it or move its deadlines while others are blocked in it."""
 
+    def __cinit__(self) -> None:
+        # Compiled core: what is made without __init__ (by a subclass that forgot it) is a closed connection.
+        self.fd = _closed
+
     def __init__(self, fd: FD) -> None:
+        if not isinstance(fd, FD):
+            raise TypeError(
+                f"Conn: fd must be an FD, not {fd!r}: connections are made by net.dial, accept, pipe, from_socket"
+            )
         self.fd = fd
         self.timeout = 0  # ns for each call (set_timeout); 0: none
 
@@ -42,31 +55,39 @@ class Conn:
     def read_into(self, buf: Any) -> int:
         """As read, into a writable bytes-like object; how many bytes, 0 when the peer has closed its side."""
         view = writable(buf)
-        if self.timeout != 0:
-            self.arm(_MODE_R)
-        return self.fd.read_into(view)
+        try:
+            if self.timeout != 0:
+                self.arm(_MODE_R)
+            return self.fd.read_into(view)
+        except BaseException:
+            view.release()  # while the error lives, its frames do (interpreted core): *buf* must not stay locked
+            raise
 
     def read_exactly(self, n: int) -> bytes:
-        """Exactly *n* bytes.  EOFError if the connection ends before.  An error's .partial is what came
-        before it."""
+        """Exactly *n* bytes.  EOFError if the connection ends before.  An error's .partial, Cancelled's too, is
+        what came before it.  set_timeout's limit is for the whole of it."""
         n = size(n, "read_exactly")
-        data = self.read(n)
-        if len(data) == n:
-            return data
-        buf = bytearray(data)
-        have = got = len(data)
+        if self.timeout != 0:
+            self.arm(_MODE_R)  # once: it is the call's
+        buf = bytearray()
+        have = 0
         try:
+            data = self.fd.read(n)
+            have = got = len(data)
+            if have == n:
+                return data
+            buf += data
             while got and have < n:
                 if have == len(buf):
                     # Grown as it comes: the length may be a stranger's claim.
                     buf += bytes(min(n - have, max(have, 65536)))
                 with memoryview(buf)[have:] as room:
-                    got = self.read_into(room)
+                    got = self.fd.read_into(room)
                 have += got
             if have < n:
                 raise EOFError(f"{self.fd.prefix('read')}: {errors.EOF_UNEXPECTED}: got {have} of {n} bytes")
-        except (OSError, EOFError) as e:
-            e.partial = bytes(buf[:have])  # type: ignore[union-attr]
+        except BaseException as e:
+            e.partial = bytes(buf[:have])  # type: ignore[attr-defined]
             raise
         return bytes(buf)
 
@@ -87,13 +108,20 @@ class Conn:
     # -- writing ---------------------------------------------------------------------------------------------
 
     def write(self, data: Any) -> int:
-        """Write all of *data*, a bytes-like object; its length.  An OSError's .written says how much went
-        before it."""
+        """Write all of *data*, a bytes-like object; its length.  An error's .written, Cancelled's too, says
+        how much went before it."""
         if type(data) is not bytes:
-            data = readable(data, "write: data")
+            return self.write_view(readable(data, "write: data"))
         if self.timeout != 0:
             self.arm(_MODE_W)
         return self.fd.write(data)
+
+    def write_view(self, data: memoryview) -> int:
+        """write, of what is not bytes: it is locked as long as the call takes, not as long as its error lives."""
+        with data:
+            if self.timeout != 0:
+                self.arm(_MODE_W)
+            return self.fd.write(data)
 
     def writev(self, buffers: Any) -> int:
         """Write several bytes-like objects without joining them; how many bytes in all."""
@@ -102,9 +130,13 @@ class Conn:
                 f"writev: buffers must be a list of bytes-like objects, not {type(buffers).__name__}"
             )
         views = [readable(b, "writev: each buffer") for b in buffers]
-        if self.timeout != 0:
-            self.arm(_MODE_W)
-        return self.fd.writev(views)
+        try:
+            if self.timeout != 0:
+                self.arm(_MODE_W)
+            return self.fd.writev(views)
+        finally:
+            for view in views:
+                view.release()
 
     def send_file(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         """Send *count* bytes (None: to the end) of an open binary file from *offset*, in the kernel; how many
@@ -132,7 +164,8 @@ class Conn:
     def close(self) -> None:
         """Close.  Who is blocked in it gets ClosedError at once.  Closing twice does nothing."""
         if not self.fd.fdmu.closed:
-            self.fd.close()
+            with contextlib.suppress(errors.ClosedError):  # another thread may be faster
+                self.fd.close()
 
     def close_read(self) -> None:
         """Shut down the reading side: reads give what has come already, then b""."""
@@ -167,18 +200,18 @@ class Conn:
     def set_timeout(self, seconds: float | None) -> None:
         """Each later read or write gets *seconds* from its beginning, by moving its deadline.  None: no
         limit."""
-        if seconds is None:
+        ns = _NEVER if seconds is None else proc.seconds_to_ns(seconds, "set_timeout: seconds")
+        if ns <= 0:
+            raise ValueError(f"set_timeout: seconds must be positive (or None for no limit), not {seconds!r}")
+        if ns < _NEVER:
+            self.timeout = ns
+        else:
             self.timeout = 0
             self.fd.set_deadline(0, _MODE_RW)
-        else:
-            ns = proc.seconds_to_ns(seconds, "set_timeout: seconds")
-            if ns <= 0:
-                raise ValueError(
-                    f"set_timeout: seconds must be positive (or None for no limit), not {seconds!r}"
-                )
-            self.timeout = ns
 
     def arm(self, mode: int) -> None:
+        if proc.elsewhere():
+            self.fd.refuse("read" if mode == _MODE_R else "write")  # before any effect
         if not self.fd.fdmu.closed:  # else the operation itself says so
             self.fd.set_deadline(proc.deadline_after(self.timeout), mode)
 
@@ -208,14 +241,24 @@ class Conn:
     def set_option(self, level: int, option: int, value: "int | bytes") -> None:
         """setsockopt(2).  *level* and *option*: as the socket module names them."""
         if isinstance(value, int):
-            if not -0x80000000 <= value <= 0x7FFFFFFF:
-                raise OverflowError(f"set_option: value must fit into a C int, not {value}")
+            value = number(value, "set_option: value")
         else:
             value = bytes(readable(value, "set_option: value"))
-        self.fd.set_option(operator.index(level), operator.index(option), value)
+        self.fd.set_option(number(level, "set_option: level"), number(option, "set_option: option"), value)
 
     def __repr__(self) -> str:
         return f"<gopark.net.Conn {self.fd!r}>"
+
+
+def number(n: Any, what: str) -> int:
+    """*n* as a C int, or an error that names *what*."""
+    try:
+        value = operator.index(n)
+    except TypeError:
+        raise TypeError(f"{what} must be an int, not {n!r}") from None
+    if not -0x80000000 <= value <= 0x7FFFFFFF:
+        raise OverflowError(f"{what} must fit into a C int, not {value}")
+    return value
 
 
 def size(n: Any, what: str) -> int:
@@ -235,7 +278,9 @@ def readable(data: Any, what: str) -> memoryview:
     if isinstance(data, str):
         raise TypeError(f"{what} must be bytes-like, not str: encode it first")
     try:
-        return memoryview(data).cast("B")
+        view = memoryview(data)
+        # What is empty in several dimensions cannot be cast.
+        return view.cast("B") if view.nbytes else memoryview(bytearray())
     except (TypeError, BufferError) as e:
         raise TypeError(
             f"{what} must be a contiguous bytes-like object, not {type(data).__name__} ({e})"
@@ -245,7 +290,7 @@ def readable(data: Any, what: str) -> memoryview:
 def writable(buf: Any) -> memoryview:
     """A writable view of *buf*'s bytes."""
     view = readable(buf, "read_into: buf")
-    if view.readonly:
+    if memoryview(buf).readonly:
         raise TypeError(f"read_into: buf must be writable, not {type(buf).__name__}")
     return view
 

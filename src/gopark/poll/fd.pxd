@@ -3,6 +3,8 @@ from libc.stdint cimport int64_t
 from gopark.poll.fd_mutex cimport FDMutex
 from gopark.runtime cimport _sys
 from gopark.runtime cimport netpoll
+from gopark.runtime cimport polldesc
+from gopark.runtime cimport proc
 from gopark.runtime.polldesc cimport PollDesc
 from gopark.runtime.sema cimport WaitQ
 
@@ -11,7 +13,11 @@ cdef int _W
 cdef int _EINTR
 cdef int _EAGAIN
 cdef int _ECONNABORTED
-cdef Py_ssize_t _MAX_RW
+cdef Py_ssize_t _MAX_READ
+cdef int64_t _NEVER
+cdef int64_t _CLOSE_WAIT
+cdef PollDesc _nobody
+cdef FDMutex _closed
 
 cdef class FD:
     cdef object __weakref__
@@ -25,8 +31,10 @@ cdef class FD:
     cdef readonly PollDesc pd
     cdef public bint owned
     cdef WaitQ csema
+    cdef bint held
     cdef public object laddr
     cdef public object raddr
+    cdef public bytes laddr_raw
     cdef public bytes raddr_raw
     cpdef object init(self)
     cpdef object register(self)
@@ -39,7 +47,10 @@ cdef class FD:
     cpdef object prepare(self, int mode, str op)
     @cython.locals(code=int)
     cpdef object wait(self, int mode, str op)
+    @cython.locals(parked=int)
     cpdef object close(self)
+    cpdef object finish_close(self)
+    @cython.locals(fd=int)
     cdef object destroy(self)
     cpdef object read(self, Py_ssize_t n)
     @cython.locals(got=Py_ssize_t)

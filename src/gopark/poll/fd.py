@@ -14,9 +14,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from gopark.poll import errors, sockaddr
+from gopark.poll import errors, fd_end, sockaddr
 from gopark.poll.fd_mutex import FDMutex
-from gopark.runtime import _sys, netpoll, pollstate
+from gopark.runtime import _sys, netpoll, polldesc, pollstate, proc
 from gopark.runtime.sema import WaitQ
 
 _E = TypeVar("_E", bound=BaseException)
@@ -28,8 +28,16 @@ _TIMEOUT = pollstate.POLL_ERR_TIMEOUT
 _EINTR = errno.EINTR
 _EAGAIN = errno.EAGAIN
 _ECONNABORTED = errno.ECONNABORTED
-_MAX_RW = 1 << 30  # bytes in one read: more would only make the kernel hold the descriptor longer
+_MAX_RW = 1 << 30  # bytes in one pread or pwrite: more would only make the kernel hold the descriptor longer
+_MAX_READ = 1 << 20  # bytes in one read: its memory is taken before anything has come
+_NEVER = 0x7FFFFFFFFFFFFFFE  # ns: a deadline that never comes
+_CLOSE_WAIT = 10_000_000  # ns: how long close waits for operations that it could not wake
 _MAX_IOV = 1024  # vectors in one writev (the kernel's limit)
+
+
+_nobody = polldesc.nobody
+_closed = FDMutex()
+_closed.begin_close()
 
 
 class FD:
@@ -38,7 +46,16 @@ class FD:
     *net* names the network in errors ("tcp", "unix", ...).  *stream*: bytes without boundaries, so 0 bytes is
     the end and (with *trusting*) a short read means that nothing is left.  *is_socket*: use recv and send."""
 
+    def __cinit__(self) -> None:
+        # Compiled core: what is made without __init__ (by a subclass that forgot it) is closed.
+        self.sysfd = -1
+        self.net = ""
+        self.fdmu = _closed
+        self.pd = _nobody
+
     def __init__(self, sysfd: int, net: str = "", stream: bool = True, is_socket: bool = True) -> None:
+        if _sys.IS_COMPILED and self.fdmu is not _closed:
+            raise RuntimeError("FD.__init__: it has a descriptor already")
         self.sysfd = sysfd
         self.net = net
         self.stream = stream
@@ -48,13 +65,14 @@ class FD:
         self.drained = False
         self.trusting = is_socket and net[:3] == "tcp"
         self.fdmu = FDMutex(sysfd)
-        self.pd: Any = None  # its PollDesc, while registered
-        self.owned = (
-            False  # the descriptor is closed when this object goes, if not before; else it is somebody else's
-        )
+        self.pd = _nobody  # its PollDesc, while registered
+        # The descriptor is closed when this object goes, if not before; else it is somebody else's.
+        self.owned = False
         self.csema: WaitQ | None = None  # a close that waits for the last reference
+        self.held = False  # a close has begun, and has not given its own reference back yet
         self.laddr: sockaddr.Address = None  # as the socket module gives it; None: unknown
         self.raddr: sockaddr.Address = None
+        self.laddr_raw: bytes | None = None  # laddr as the kernel gave it, not decoded yet
         self.raddr_raw: bytes | None = None  # raddr as the kernel gave it, not decoded yet
 
     def init(self) -> None:
@@ -69,7 +87,7 @@ class FD:
         self.pd.user = self.fdmu
 
     def __del__(self) -> None:
-        if self.pd is None:
+        if self.pd is _nobody:
             if self.owned and self.sysfd >= 0:
                 self.abort()  # it never came to life
         elif not self.fdmu.closed:
@@ -81,8 +99,16 @@ class FD:
 
     def abandoned(self) -> None:
         """Nobody has a reference and nobody closed it: close it, and say so as Python's sockets do."""
-        warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-        self.close()
+        try:
+            text = f"unclosed {self!r}"
+        finally:
+            # Before the warning, which the program may have made an error.
+            if _sys.IS_COMPILED or not fd_end.in_the_core():
+                self.close()
+            elif self.fdmu.begin_close():
+                self.held = True
+                proc.later(self.finish_close)
+        warnings.warn(text, ResourceWarning, source=self, stacklevel=2)
 
     def __repr__(self) -> str:
         state = "closed" if self.fdmu.closed else f"fd={self.sysfd}"
@@ -92,8 +118,11 @@ class FD:
 
     def local_addr(self) -> sockaddr.Address:
         """The local address, asked once; None if unknown."""
-        if self.laddr is None and self.is_socket and self.sysfd >= 0:
-            self.laddr = sockaddr.known(_sys.getsockname(self.sysfd))
+        if self.laddr is None:
+            if self.laddr_raw:
+                self.laddr = sockaddr.unpack(self.laddr_raw)
+            elif self.is_socket and self.sysfd >= 0:
+                self.laddr = sockaddr.known(_sys.getsockname(self.sysfd))
         return self.laddr
 
     def remote_addr(self) -> sockaddr.Address:
@@ -125,10 +154,16 @@ class FD:
     def system_error(self, op: str, err: int) -> OSError:
         return errors.system(self.prefix(op), err)
 
+    def refuse(self, op: str) -> None:
+        """RuntimeError: this may park, and gopark runs on another thread."""
+        proc.enter(op)
+
     # -- locks -----------------------------------------------------------------------------------------------
 
     def readlock(self, op: str) -> None:
-        if self.pd is None or not self.fdmu.rwlock(True):
+        if proc.elsewhere():
+            self.refuse(op)
+        if not self.fdmu.rwlock(True):
             raise self.closed_error(op)
 
     def readunlock(self) -> None:
@@ -136,7 +171,9 @@ class FD:
             self.destroy()
 
     def writelock(self, op: str) -> None:
-        if self.pd is None or not self.fdmu.rwlock(False):
+        if proc.elsewhere():
+            self.refuse(op)
+        if not self.fdmu.rwlock(False):
             raise self.closed_error(op)
 
     def writeunlock(self) -> None:
@@ -166,28 +203,62 @@ class FD:
     def close(self) -> None:
         """Close: blocked operations return at once with ClosedError; returns when the last one is gone.
 
-        ClosedError if it is closed already."""
-        if not self.fdmu.incref_and_close():
+        ClosedError if it is closed already.  On another thread than gopark's, and in a signal handler that runs while all
+        are parked, it does not wait: from now on no operation begins, and the rest is done at the next scheduling
+        decision."""
+        if not self.fdmu.begin_close():
             raise self.closed_error("close")
-        # The names that later errors will say; the kernel is asked while it still knows.
-        if self.is_socket and self.laddr is None:
-            self.local_addr()
-        if self.pd is not None:
-            netpoll.poll_unblock(self.pd)
-        if self.fdmu.decref():
-            self.destroy()
-        else:
+        self.held = True
+        if proc.elsewhere():
+            proc.later(self.finish_close)
+            return
+        # Whoever is parked here will be woken.  (An operation that is in the program's function, raw_read's say, will not;
+        # nor will one that is this goroutine's own.)
+        parked = self.pd.parked()
+        try:
+            self.finish_close()
+        except BaseException:  # out of memory; in the interpreted core a signal handler raised
+            proc.later(self.finish_close)
+            raise
+        if self.sysfd >= 0 and proc.getp().curg is not None:
             if self.csema is None:
                 self.csema = WaitQ()
-            self.csema.park("close")
+            if self.fdmu.refs <= parked:
+                self.csema.park("close")
+            else:
+                self.csema.park_until("close", proc.deadline_after(_CLOSE_WAIT))
+
+    def finish_close(self) -> None:
+        """The rest of a close, on the runtime's thread.  Each step only if it has not been done: it may be called again."""
+        self.fdmu.wake_waiters()
+        # The names that later errors will say; the kernel is asked while it still knows.
+        if self.laddr is None and self.laddr_raw is None and self.is_socket and self.sysfd >= 0:
+            raw = _sys.getsockname(self.sysfd)
+            if isinstance(raw, bytes):
+                self.laddr_raw = raw
+        if not self.pd.closing:
+            netpoll.poll_unblock(self.pd)
+        if self.held:
+            self.fdmu.decref()
+            self.held = False
+        if self.fdmu.over():
+            self.destroy()
 
     def destroy(self) -> None:
         """The last reference is gone: deregister, close(2), wake who waits in close."""
-        if self.pd is not None:
+        if proc.elsewhere():
+            proc.later(self.finish_close)
+            return
+        if self.pd is not _nobody:
             netpoll.poll_close(self.pd)
-            self.pd = None
-        _sys.close(self.sysfd)
+            self.pd = _nobody
+        fd = self.sysfd
         self.sysfd = -1
+        if fd >= 0:
+            if self.is_socket and _sys.lingers(fd):
+                fd_end.close_lingering(fd)
+            else:
+                _sys.close(fd)
         if self.csema is not None:
             self.csema.wake_all()
 
@@ -205,7 +276,9 @@ class FD:
 
     def read(self, n: int) -> bytes:
         """At most *n* bytes, as soon as there are any; b"" at the end of a stream."""
-        if self.pd is None or not self.fdmu.rwlock(True):
+        if proc.elsewhere():
+            self.refuse("read")
+        if not self.fdmu.rwlock(True):
             raise self.closed_error("read")
         try:
             # As prepare_read and wait, written out, with all that does not park in a function of its own: a parked
@@ -226,8 +299,8 @@ class FD:
             raise self.poll_error("read", code)
         if n == 0:
             return b""
-        if n > _MAX_RW:
-            n = _MAX_RW
+        if n > _MAX_READ:
+            n = _MAX_READ
         while True:
             r = _sys.recv(self.sysfd, n) if self.is_socket else _sys.read(self.sysfd, n)
             if isinstance(r, bytes):
@@ -325,11 +398,13 @@ class FD:
     # -- writing ---------------------------------------------------------------------------------------------
 
     def write(self, data: Any) -> int:
-        """All of *data* (a contiguous bytes-like object); its length.  An error's .written says how much went
-        before."""
+        """All of *data* (a contiguous bytes-like object); its length.  An error's .written, Cancelled's too, says how much
+        went before."""
         total = len(data)
         off = 0
-        if self.pd is None or not self.fdmu.rwlock(False):
+        if proc.elsewhere():
+            self.refuse("write")
+        if not self.fdmu.rwlock(False):
             raise self.closed_error("write")
         try:
             code = netpoll.poll_reset(self.pd, _W)
@@ -342,24 +417,25 @@ class FD:
                 elif r == -_EAGAIN:
                     code = netpoll.poll_wait(self.pd, _W)
                 elif r != -_EINTR:
-                    raise self.write_error(r, off)
-            raise partial(self.poll_error("write", code), off)
+                    raise self.write_error(r)
+            raise self.poll_error("write", code)
+        except BaseException as e:
+            raise partial(e, off)  # noqa: B904
         finally:
             if self.fdmu.rwunlock(False):
                 self.destroy()
 
-    def write_error(self, r: int, off: int) -> BaseException:
-        if r == 0:
-            return partial(errors.unexpected_eof(self.prefix("write")), off)
-        return partial(self.system_error("write", -r), off)
+    def write_error(self, r: int) -> BaseException:
+        return errors.unexpected_eof(self.prefix("write")) if r == 0 else self.system_error("write", -r)
 
     def writev(self, bufs: list[Any]) -> int:
         """All of the buffers (contiguous bytes-like objects), without joining them; how many bytes that
         was."""
-        pending = [memoryview(b).cast("B") for b in bufs if len(b)]
         done = 0
         self.writelock("write")
+        pending = []
         try:
+            pending = [memoryview(b).cast("B") for b in bufs if len(b)]
             self.prepare(_W, "write")
             i = 0
             while i < len(pending):
@@ -374,12 +450,16 @@ class FD:
                         r -= len(pending[i])
                         i += 1
                 elif r == -_EAGAIN:
-                    code = netpoll.poll_wait(self.pd, _W)
-                    if code != 0:
-                        raise partial(self.poll_error("write", code), done)
+                    self.wait(_W, "write")
                 elif r != -_EINTR:
-                    raise self.write_error(r, done)
+                    raise self.write_error(r)
             return done
+        except BaseException as e:
+            # The traceback has this frame (interpreted core): the program's buffers must not stay locked with it.
+            for view in pending:
+                view.release()
+            batch = None
+            raise partial(e, done)  # noqa: B904
         finally:
             self.writeunlock()
 
@@ -410,12 +490,14 @@ class FD:
         In this order, as Go: a socket that has not begun to connect reports itself hung up.  *until*: the
         deadline, ns of the monotonic clock; 0 for none.  Another goroutine cancels it by moving the write
         deadline to the past."""
+        if proc.elsewhere():
+            self.refuse(op)
         if until < 0:
             raise errors.timeout(self.prefix(op))
         err = connect_ex()
         if err not in (0, errno.EISCONN, errno.EINPROGRESS, errno.EALREADY, errno.EINTR):
             raise self.system_error(op, err)
-        if self.pd is None:
+        if self.pd is _nobody:
             self.init()
         if err in (0, errno.EISCONN):
             return
@@ -440,7 +522,7 @@ class FD:
 
     def abort(self) -> None:
         """Close an FD that never came to life (its connect failed, it was not registered)."""
-        if self.pd is not None:
+        if self.pd is not _nobody:
             self.close()
         elif self.sysfd >= 0:
             sysfd = self.sysfd
@@ -476,8 +558,12 @@ class FD:
     # -- deadlines -------------------------------------------------------------------------------------------
 
     def set_deadline(self, when: int, mode: int) -> None:
-        """*when* in ns of the monotonic clock, 0 for none; *mode* MODE_R, MODE_W or both."""
-        if self.pd is None or not self.fdmu.incref():
+        """*when* in ns of the monotonic clock, 0 for none; *mode* MODE_R, MODE_W or both.
+
+        On another thread than gopark's it is handed over: it counts from the next scheduling decision on."""
+        if when >= _NEVER:
+            when = 0  # the timer of one that never comes would keep a deadlock from being noticed
+        if self.pd is _nobody or not self.fdmu.incref():
             raise self.closed_error("set deadline")
         try:
             netpoll.poll_set_deadline(self.pd, when, mode)
@@ -493,8 +579,4 @@ def partial(e: _E, written: int) -> _E:
 
 
 def _readable(fd: int) -> bool:
-    import select
-
-    poller = select.poll()
-    poller.register(fd, select.POLLIN)
-    return bool(poller.poll(0))
+    return _sys.readable(fd) != 0

@@ -19,6 +19,8 @@ cdef class FDMutex:
     cdef readonly WaitQ wsema
     cpdef bint incref(self) except -1
     cpdef bint incref_and_close(self) except -1
+    cpdef bint begin_close(self) except -1
+    cpdef object wake_waiters(self)
     cpdef bint decref(self) except -1
     @cython.locals(bit=uint32_t)
     cpdef bint rwlock(self, bint read) except -1
@@ -27,3 +29,4 @@ cdef class FDMutex:
     @cython.locals(bit=uint32_t, q=WaitQ)
     cpdef bint rwunlock(self, bint read) except -1
     cpdef object after_fork(self)
+    cpdef bint over(self) noexcept

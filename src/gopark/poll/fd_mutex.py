@@ -17,6 +17,7 @@ count in the same step in which it is out of the list: so the lists' own sizes a
 Each method's step on the word calls nothing in between: under the GIL it is atomic.
 """
 
+from gopark.runtime.g import FatalError
 from gopark.runtime.sema import WaitQ
 
 MAX_OPERATIONS = 1048575
@@ -49,32 +50,42 @@ class FDMutex:
         self.rsema: WaitQ | None = None  # waiting for the read lock; made on first contention
         self.wsema: WaitQ | None = None
 
-    def incref(self) -> bool:
+    def incref(self) -> bool:  # atomic
         """One more operation; False if closed."""
         if self.state & _CLOSED:
             return False
         if self.state & _REFMASK == _REFMASK:
-            overflow()
+            overflow()  # safe: it raises
         self.state += _REF
         return True
 
     def incref_and_close(self) -> bool:
         """Close, holding a reference; wakes who waits for a lock.  False if it was closed already."""
+        if not self.begin_close():
+            return False
+        self.wake_waiters()
+        return True
+
+    def begin_close(self) -> bool:  # atomic
+        """incref_and_close without its second half, wake_waiters: all that may be done on any thread."""
         if self.state & _CLOSED:
             return False
         if self.state & _REFMASK == _REFMASK:
-            overflow()
+            overflow()  # safe: it raises
         self.state = (self.state | _CLOSED) + _REF
+        return True
+
+    def wake_waiters(self) -> None:
+        """Closed: who waits for a lock is to see it."""
         if self.rsema is not None:
             self.rsema.wake_all()
         if self.wsema is not None:
             self.wsema.wake_all()
-        return True
 
-    def decref(self) -> bool:
+    def decref(self) -> bool:  # atomic
         """One operation less; True if the descriptor must now be destroyed."""
         if self.state & _REFMASK == 0:
-            inconsistent()
+            inconsistent()  # safe: it raises
         self.state -= _REF
         return self.state & (_CLOSED | _REFMASK) == _CLOSED
 
@@ -115,11 +126,18 @@ class FDMutex:
         q = self.rsema if read else self.wsema
         if q is not None:
             q.wake_one()
+        assert self.state & _CLOSED or self.state & _REFMASK or self.state == 0, (
+            "a lock without its reference"
+        )
         return self.state & (_CLOSED | _REFMASK) == _CLOSED
 
-    def after_fork(self) -> None:
-        """In a forked child: no operation is in flight."""
+    def after_fork(self) -> None:  # atomic
+        """In a forked child, or after a run that had to abandon goroutines: no operation is in flight."""
         self.state &= _CLOSED
+
+    def over(self) -> bool:  # atomic
+        """Closed, and nobody has a reference."""
+        return self.state & (_CLOSED | _REFMASK) == _CLOSED
 
     @property
     def closed(self) -> bool:
@@ -135,4 +153,4 @@ def overflow() -> None:
 
 
 def inconsistent() -> None:
-    raise RuntimeError("inconsistent FDMutex: unlock of what is not locked")
+    raise FatalError("runtime: inconsistent FDMutex: unlock of what is not locked")

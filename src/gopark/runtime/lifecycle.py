@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import CodeType
 from typing import Any, TypeVar
 
-from gopark.runtime import _sys, blocking, deadlock, g, interrupts, joining, proc, reports, start
+from gopark.runtime import _sys, blocking, deadlock, g, interrupts, joining, netpoll, proc, reports, start
 from gopark.runtime.g import Cancelled, Goexit, Goroutine, ParkLock
 from gopark.runtime.p import DRAINING, ENDING, URGENT
 
@@ -289,6 +289,8 @@ def _abandon(left: set[Goroutine]) -> None:
         if gp.stack is not None:
             fork.keep(gp.stack)
         _p.abandon(gp)
+    if left:
+        netpoll.pollcache.operations_ended()  # their connections can be closed
 
 
 def _abandon_rest() -> None:

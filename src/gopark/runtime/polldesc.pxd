@@ -9,6 +9,7 @@ cdef int _R
 cdef int _W
 cdef Py_ssize_t netpoll_waiters
 cdef PollCache pollcache
+cdef PollDesc nobody
 
 cdef class PollDesc(ParkLock):
     cdef readonly uint32_t index
@@ -32,6 +33,8 @@ cdef class PollDesc(ParkLock):
     cpdef bint parkcancel(self, Goroutine gp, int mode) except -1
     cpdef object parkrefuse(self, int mode)
     cpdef bint readable_pending(self) noexcept
+    @cython.locals(n=int)
+    cpdef int parked(self) noexcept
 
 cdef class PollCache:
     cdef list table
@@ -41,6 +44,8 @@ cdef class PollCache:
     cpdef PollDesc alloc(self)
     @cython.locals(pd=PollDesc)
     cpdef object after_fork(self)
+    @cython.locals(pd=PollDesc)
+    cpdef object operations_ended(self)
     cpdef object put(self, PollDesc pd)
 
 cpdef object netpoll_adjust_waiters(Py_ssize_t delta)

@@ -87,6 +87,15 @@ class PollDesc(ParkLock):
         """An edge for the reader is pending, or the peer has hung up or sent urgent data: a read may find something."""
         return self.rhup or self.rg is _READY
 
+    def parked(self) -> int:  # atomic
+        """How many goroutines are parked on it: 0, 1 or 2."""
+        n = 0
+        if self.rg is not None and self.rg is not _READY and self.rg is not _WAIT:
+            n += 1
+        if self.wg is not None and self.wg is not _READY and self.wg is not _WAIT:
+            n += 1
+        return n
+
     def state(self) -> tuple[str, str]:
         """(rg, wg) by name, for tests and dumps: "nil", "PD_READY", "PD_WAIT" or "G"."""
         names: list[str] = []
@@ -135,6 +144,11 @@ class PollCache:
         netpoll_waiters = 0
         for pd in self.table:
             pd.rg = pd.wg = None
+        self.operations_ended()
+
+    def operations_ended(self) -> None:
+        """Whoever had an operation on a descriptor in flight will never run again: their references are void."""
+        for pd in self.table:
             if pd.user is not None:
                 pd.user.after_fork()
 
@@ -145,6 +159,8 @@ class PollCache:
 
 
 pollcache = PollCache()
+nobody = PollDesc(0)  # of a descriptor that is not registered: every operation finds it closing
+nobody.closing = True
 netpoll_waiters = 0  # goroutines parked in the poller (K3): up when a park commits, down once on a run queue
 
 

@@ -29,6 +29,8 @@ cpdef int64_t nanotime() noexcept
 cpdef P getp()
 @cython.locals(ident=long)
 cpdef bint foreign() except -1
+cpdef bint elsewhere() noexcept
+cpdef object later(object fn)
 @cython.locals(gp=Goroutine)
 cpdef Goroutine getg()
 cpdef object gopark(ParkLock lock, int mode, str reason)

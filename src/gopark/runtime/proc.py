@@ -67,6 +67,18 @@ def foreign() -> bool:
     return ident != _p.thread and (_p.thread != 0 or ident != threading.main_thread().ident)
 
 
+def elsewhere() -> bool:  # atomic
+    """Does gopark run, and on another thread than this?  Operations that may park are refused there, others handed over."""
+    return _p.thread != _sys.thread_ident() and _p.thread != 0
+
+
+def later(fn: Callable[[], object]) -> None:
+    """From another thread, or where the scheduler may have been interrupted: call *fn* on the P, at its next decision."""
+    _p.inject(fn)
+    if _p.thread == 0:  # it ended meanwhile, and may never start again
+        _p.attend_now()
+
+
 def pollwork() -> bool:
     """Is there work for the P, in its queues or on the network?  For background work that would give way to it.
 
