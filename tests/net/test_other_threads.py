@@ -309,8 +309,7 @@ def test_many_closes_and_deadlines_by_threads_beside_the_runtimes_own_leave_noth
             for a, _ in keep:
                 a.set_read_deadline(gopark.time.now() + 5)
             gopark.sleep(1e-4)
-        gopark.sleep(0.001)
-        assert all(c.fd.sysfd == -1 for pair in pairs for c in pair)
+        eventually(lambda: all(c.fd.sysfd == -1 for pair in pairs for c in pair))
         for a, b in keep:
             a.close()
             b.close()

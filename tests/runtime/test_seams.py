@@ -27,6 +27,7 @@ SIMULATION = """
         getpeername = getsockname
         def lingers(self, fd):
             return 0
+        set_nonblock = lingers
         def close(self, fd):
             os.close(fd)
             return 0

@@ -2,6 +2,7 @@
 
 import _thread
 import os
+import sys
 
 from gopark.runtime import _sys
 
@@ -9,9 +10,9 @@ _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
 def in_the_core() -> bool:
-    """Interpreted core: has a finalizer interrupted the package's own code, between any two bytecodes of some step?"""
-    code = _sys.caller_code()
-    return code is not None and code.co_filename.startswith(_PACKAGE)
+    """Interpreted core, from what a finalizer calls: has it interrupted the package's own code, in the middle of some step?"""
+    frame = sys._getframe(2).f_back  # past the finalizer's own
+    return frame is not None and frame.f_code.co_filename.startswith(_PACKAGE)
 
 
 def close_lingering(fd: int) -> None:
