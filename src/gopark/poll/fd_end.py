@@ -10,7 +10,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
 def in_the_core() -> bool:
-    """Interpreted core, from what a finalizer calls: has it interrupted the package's own code, in the middle of some step?"""
+    """Interpreted core, called by what a finalizer calls: has it interrupted the package itself, in the middle of a step?"""
     frame = sys._getframe(2).f_back  # past the finalizer's own
     return frame is not None and frame.f_code.co_filename.startswith(_PACKAGE)
 
