@@ -9,19 +9,24 @@ there are none in the compiled core, and in the interpreted one they are the sam
 
 import os
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from select import POLLOUT, poll
-from types import CodeType, FrameType
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from functools import partial
+from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from gopark.runtime import _sys, g, proc
-from gopark.runtime.g import Goroutine
+from gopark.runtime import _sys, blocking, g, proc
+from gopark.runtime.g import Goroutine, ParkLock
+from gopark.runtime.output import printable, write
 from gopark.runtime.polldesc import PollDesc
 from gopark.runtime.text import escaped
 
+__all__ = ["Frame", "Snapshot", "as_dict", "parts", "printable", "snapshots", "stack", "text", "write"]
+
 _FRAMES = 100  # more are cut out in the middle, as in Go
 _TRIES = 5  # how often a goroutine that will not keep still is read
+_OURS = "gopark."  # classes of these modules describe themselves
 _CORE = "gopark.runtime."  # frames of these modules are left out; so are threading's, below every thread
 
 _p = proc.getp()
@@ -55,23 +60,77 @@ class Snapshot:
 class _Context:
     """What is looked up once for a dump of many goroutines."""
 
-    def __init__(self, gs: list[Goroutine]) -> None:
-        self.joined = {id(gp.joinq): gp.id for gp in gs if gp.joinq is not None}
+    def __init__(self, joined: dict[int, int]) -> None:
+        self.joined = joined  # by id of the list on which they wait: the goroutine whose end it is
         self.files: dict[str, str] | None = None
 
     def module(self, code: CodeType) -> str:
         """The name of the module that *code* is from: a code object does not say."""
         if self.files is None:
             self.files = {}
-            for name, module in sys.modules.copy().items():
-                file = getattr(module, "__file__", None)
-                if isinstance(file, str):
-                    self.files.setdefault(file, name)
-            main = getattr(sys.modules.get("__main__"), "__file__", None)
-            if isinstance(main, str):
+            for name, module in dict.copy(sys.modules).items():
+                file = _file(module)
+                if file:
+                    self.files.setdefault(file, plain(name))
+            main = _file(dict.get(sys.modules, "__main__"))
+            if main:
                 self.files[main] = self.files[os.path.abspath(main)] = "__main__"
         file = code.co_filename
         return self.files.get(file) or os.path.basename(file).removesuffix(".py")
+
+
+# -- past the program's code ---------------------------------------------------------------------------------
+
+_MRO: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
+_DICT: Callable[[type], Any] = type.__dict__["__dict__"].__get__
+_MODULE_DICT: Callable[[ModuleType], dict[str, Any]] = ModuleType.__dict__["__dict__"].__get__
+_QUALNAME: Callable[[type], str] = type.__dict__["__qualname__"].__get__
+_MODULE: Callable[[type], Any] = type.__dict__["__module__"].__get__
+_PARTIAL_FUNC: Callable[[Any], Any] = partial.__dict__["func"].__get__
+
+
+def plain(value: Any) -> str:
+    """A str, also if *value* is of a subclass; "?" if it is none."""
+    return str.__str__(value) if issubclass(type(value), str) else "?"
+
+
+def _file(module: Any) -> str:
+    # A lazy module would be imported by a look at its attributes.
+    if not issubclass(type(module), ModuleType):
+        return ""
+    file = dict.get(_MODULE_DICT(module), "__file__")
+    return plain(file) if issubclass(type(file), str) else ""
+
+
+def _function(fn: Any) -> Any:
+    """g.function without a look at attributes that a class of the program's could answer for."""
+    for _ in range(10):
+        cls = type(fn)
+        if issubclass(cls, partial):
+            fn = _PARTIAL_FUNC(fn)
+        elif cls is MethodType:
+            fn = fn.__func__
+        elif cls is FunctionType or cls is BuiltinFunctionType or issubclass(cls, type):
+            break
+        else:
+            call = next((_DICT(c)["__call__"] for c in _MRO(cls) if "__call__" in _DICT(c)), None)
+            if type(call) is not FunctionType:
+                break
+            fn = call
+    return fn
+
+
+def _code(fn: Any) -> CodeType | None:
+    fn = _function(fn)
+    return fn.__code__ if type(fn) is FunctionType else None
+
+
+def _describe(lock: ParkLock, mode: int) -> str:
+    """lock.describe(mode), as the class of ours says it that the lock is made of."""
+    for cls in _MRO(type(lock)):
+        if plain(_MODULE(cls)).startswith(_OURS) and "describe" in _DICT(cls):
+            return plain(cls.describe(lock, mode))  # type: ignore[attr-defined]
+    return ""
 
 
 # -- one goroutine -------------------------------------------------------------------------------------------
@@ -86,21 +145,24 @@ def _line(code: CodeType, lasti: int) -> int:
 
 def _entry(fn: Any) -> Frame:
     """The function of a goroutine without a Python frame: it has not started, or is not written in Python."""
-    fn = g.function(fn)
-    name = getattr(fn, "__qualname__", None) or type(fn).__qualname__
-    name = f"{getattr(fn, '__module__', None) or '?'}.{name}"
-    code: Any = getattr(fn, "__code__", None)
-    if isinstance(code, CodeType) and code.co_firstlineno:
-        return Frame(name, code.co_filename, code.co_firstlineno)
-    return Frame(name, "", 0)
+    fn = _function(fn)
+    cls = type(fn)
+    if cls is FunctionType:
+        code = fn.__code__
+        return Frame(f"{plain(fn.__module__)}.{plain(fn.__qualname__)}", code.co_filename, code.co_firstlineno)
+    if cls is BuiltinFunctionType:
+        return Frame(f"{plain(fn.__module__)}.{plain(fn.__qualname__)}", "", 0)
+    if not issubclass(cls, type):
+        fn = cls
+    return Frame(f"{plain(_MODULE(fn))}.{plain(_QUALNAME(fn))}", "", 0)
 
 
 def _walk(frame: FrameType | None) -> list[Frame]:
     out: list[Frame] = []
     while frame is not None:
-        module = frame.f_globals.get("__name__")
+        module = plain(dict.get(frame.f_globals, "__name__"))
         code = frame.f_code
-        if isinstance(module, str) and (module.startswith(_CORE) or module == "threading"):
+        if module.startswith(_CORE) or module == "threading":
             if code.co_name.startswith("_on_"):
                 out.clear()  # the core's signal handler: what it has called is not the goroutine's doing
         else:
@@ -136,8 +198,8 @@ def _top_frame(gp: Goroutine) -> FrameType | None:
     frame = _thread_frame(_p.thread)
     if gp is _p.curg or gp is _p.maing:
         return frame
-    code = getattr(g.function(gp.fn), "__code__", None)
-    bottom = frame
+    code = _code(gp.fn)
+    bottom = frame if code is not None else None
     while bottom is not None:
         if bottom.f_code is code:
             return frame
@@ -165,8 +227,8 @@ def _waits_for(gp: Goroutine, context: _Context) -> str:
         return ""
     if id(lock) in context.joined:
         return f"the end of goroutine {context.joined[id(lock)]}"
-    text = lock.describe(gp.parkmode)
-    if isinstance(lock, PollDesc):
+    text = _describe(lock, gp.parkmode)
+    if type(lock) is PollDesc:
         where = _descriptor(lock.fd)
         return f"{text}, {where}" if where else text
     return text
@@ -179,7 +241,8 @@ def _read(gp: Goroutine, context: _Context) -> Snapshot:
     fn = gp.fn
     if not frames and fn is not None:
         frames = (_entry(fn),)
-    thread = getattr(gp.parklock, "thread", 0) if waiting else 0
+    lock = gp.parklock
+    thread = lock.thread if waiting and type(lock) is blocking.Call else 0
     code = gp.creator
     created = None
     if code is not None:
@@ -188,7 +251,7 @@ def _read(gp: Goroutine, context: _Context) -> Snapshot:
         )
     return Snapshot(
         id=gp.id,
-        name=gp.label or "",
+        name=plain(gp.label or ""),
         status=status,
         reason=gp.waitreason if waiting else "",
         waited=max(0.0, (_sys.coarsetime() - gp.waitsince) / 1e9) if waiting else 0.0,
@@ -208,7 +271,7 @@ def _snapshot(gp: Goroutine, context: _Context) -> Snapshot:
             seen = _read(gp, context)
         except Exception:
             if attempt == _TRIES - 1:
-                return Snapshot(gp.id, gp.label or "", "changing", "", 0.0, "", (), (), None, gp.parent_id)
+                return Snapshot(gp.id, plain(gp.label or ""), "changing", "", 0.0, "", (), (), None, gp.parent_id)
             continue
         if before == (gp.status, gp.parkseq, gp.stack):
             break
@@ -218,33 +281,53 @@ def _snapshot(gp: Goroutine, context: _Context) -> Snapshot:
 # -- all of them ---------------------------------------------------------------------------------------------
 
 
-def _goroutines() -> list[Goroutine]:
-    while True:
+def _goroutines() -> tuple[list[weakref.ref[Goroutine]], _Context]:
+    # Not the goroutines themselves: whoever ends meanwhile would be finalized here, with the program's code.
+    for attempt in range(100):
         try:
-            return sorted(_p.allgs, key=_by_id)
-        except RuntimeError:  # the set changed meanwhile
-            continue
+            gs = list(_p.allgs)
+            break
+        except RuntimeError:  # a finalizer of somebody's changed the set meanwhile
+            if attempt == 99:
+                raise
+    ids = sorted([(gp.id, weakref.ref(gp)) for gp in gs], key=_by_id)
+    joined = {id(gp.joinq): gp.id for gp in gs if gp.joinq is not None}
+    return [ref for _, ref in ids], _Context(joined)
 
 
-def _by_id(gp: Goroutine) -> int:
-    return gp.id
+def _by_id(item: tuple[int, Any]) -> int:
+    return item[0]
 
 
-def snapshots() -> list[Snapshot]:
+def snapshots() -> Iterator[Snapshot]:
     """Every goroutine, the main one first, then by id.  Any thread may ask."""
-    gs = _goroutines()
-    context = _Context(gs)
-    return [_snapshot(gp, context) for gp in gs]
+    refs, context = _goroutines()
+    for ref in refs:
+        gp = ref()
+        if gp is not None and gp.status != g.GDEAD:
+            seen = _snapshot(gp, context)
+            gp = None
+            yield seen
+
+
+def as_dict(seen: Any) -> Any:
+    """A Snapshot as JSON knows it.  (dataclasses.asdict copies deeply, which runs objects' code.)"""
+    if isinstance(seen, tuple):
+        return [as_dict(item) for item in seen]
+    if type(seen) in (Frame, Snapshot):
+        return {field.name: as_dict(getattr(seen, field.name)) for field in fields(seen)}
+    return seen
 
 
 def _lines(frames: tuple[Frame, ...]) -> Iterator[str]:
     for frame in frames:
+        function = printable(frame.function)
         if frame.line:
-            yield f"{frame.function}(...)\n\t{frame.file}:{frame.line}"
-        elif frame.function.startswith("..."):
-            yield frame.function
+            yield f"{function}(...)\n\t{printable(frame.file)}:{frame.line}"
+        elif function.startswith("..."):
+            yield function
         else:
-            yield f"{frame.function}(...)\n\t(not Python code)"
+            yield f"{function}(...)\n\t(not Python code)"
 
 
 def text(seen: Snapshot) -> str:
@@ -255,9 +338,9 @@ def text(seen: Snapshot) -> str:
         state += f", {minutes} minutes"
     out = [f"goroutine {seen.id} [{state}]:"]
     if seen.name:
-        out.append(f"    name: {seen.name}")
+        out.append(f"    name: {printable(seen.name)}")
     if seen.waits_for:
-        out.append(f"    waits for: {seen.waits_for}")
+        out.append(f"    waits for: {printable(seen.waits_for)}")
     if seen.thread:
         out.append("    on its thread:")
         out += (f"    {line}".replace("\t", "\t    ") for line in _lines(seen.thread))
@@ -265,8 +348,20 @@ def text(seen: Snapshot) -> str:
     if seen.created is not None:
         where = f" in goroutine {seen.creator_id}" if seen.creator_id else ""
         created = seen.created
-        out.append(f"created by {created.function}{where}\n\t{created.file}:{created.line}")
+        out.append(
+            f"created by {printable(created.function)}{where}\n\t{printable(created.file)}:{created.line}"
+        )
     return "\n".join(out) + "\n"
+
+
+def parts() -> Iterator[str]:
+    """stack() in parts, one a goroutine: what takes long can be done bit by bit."""
+    empty = True
+    for seen in snapshots():
+        yield text(seen) if empty else "\n" + text(seen)
+        empty = False
+    if empty:
+        yield "no goroutines: gopark is not running\n"
 
 
 def stack(all: bool = True) -> str:
@@ -276,26 +371,8 @@ def stack(all: bool = True) -> str:
     Python frames, most recent first, and who created it.  Goroutine 1 first, then by id.  Safe to call from
     any thread and from signal handlers.  After Go's runtime.Stack."""
     if all:
-        return "\n".join(map(text, snapshots())) or "no goroutines: gopark is not running\n"
+        return "".join(parts())
     gp = _p.curg
     if gp is None or _sys.thread_ident() != _p.thread:
         return "not in a goroutine:\n" + "".join(f"{line}\n" for line in _lines(_frames(sys._getframe())))
-    return text(_snapshot(gp, _Context([])))
-
-
-def write(fd: int, data: str) -> None:
-    """All of *data* to a descriptor, past every buffer: what is said when nothing else may work."""
-    rest = memoryview(data.encode(errors="backslashreplace"))
-    while rest:
-        try:
-            rest = rest[os.write(fd, rest) :]
-        except BlockingIOError:
-            _wait_writable(fd)
-        except OSError:
-            return
-
-
-def _wait_writable(fd: int) -> None:
-    poller = poll()
-    poller.register(fd, POLLOUT)
-    poller.poll(1000)
+    return text(_snapshot(gp, _Context({})))
