@@ -27,13 +27,13 @@ def main(args: argparse.Namespace) -> int:
     try:
         with _attach.Target(args.pid) as target:
             try:
-                sys.stdout.write(target.ask("dump"))
+                _attach.show(target.ask("dump"))
                 return 0
             except _attach.Stuck as e:
                 print(f"gopark dump: {e}", file=sys.stderr, flush=True)
                 report = target.tracebacks()
                 print(EXPLANATION.format(pid=args.pid))
-                sys.stdout.write(report or "(it wrote nothing: not even signals are handled)\n")
+                _attach.show(report or "(it wrote nothing: not even signals are handled)\n")
                 return 3
     except _attach.AttachError as e:
         print(f"gopark dump: {e}", file=sys.stderr)

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from gopark.cli import _attach
+from gopark.runtime.output import printable
 
 _HEAD = ("ID", "STATE", "WAITS FOR", "SINCE", "WHERE", "NAME")
 
@@ -21,20 +22,41 @@ def main(args: argparse.Namespace) -> int:
     """0: printed; 1: it cannot be looked into; 3: it is stuck."""
     try:
         with _attach.Target(args.pid) as target:
-            rows = json.loads(target.ask("ps"))
+            rows = _rows(target, target.ask("ps"))
     except _attach.Stuck as e:
         print(f"gopark ps: {e}: `gopark dump {args.pid}` can say more", file=sys.stderr)
         return 3
     except _attach.AttachError as e:
         print(f"gopark ps: {e}", file=sys.stderr)
         return 1
-    sys.stdout.write(table(rows))
+    _attach.show(table(rows))
     return 0
+
+
+_TYPES = {"id": int, "name": str, "status": str, "reason": str, "waited": (int, float), "frames": list}
+_FRAME_TYPES = {"function": str, "file": str, "line": int}
+
+
+def _rows(target: _attach.Target, answer: str) -> list[dict[str, Any]]:
+    """The goroutines in an answer.  AttachError if that is not what is in it."""
+    try:
+        rows = json.loads(answer)
+    except (ValueError, RecursionError):
+        raise target.garbled() from None
+    if not isinstance(rows, list) or not all(_fits(row, _TYPES) for row in rows):
+        raise target.garbled()
+    if not all(_fits(frame, _FRAME_TYPES) for row in rows for frame in row["frames"]):
+        raise target.garbled()
+    return rows
+
+
+def _fits(item: Any, types: dict[str, Any]) -> bool:
+    return isinstance(item, dict) and all(isinstance(item.get(name), kind) for name, kind in types.items())
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows under their heads, each column as wide as it must be."""
-    cells = [_HEAD, *map(_cells, rows)]
+    cells = [_HEAD, *(tuple(map(printable, _cells(row))) for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(_HEAD))]
     lines = ("  ".join(f"{text:{w}}" for text, w in zip(row, widths, strict=True)).rstrip() for row in cells)
     return "\n".join(lines) + "\n"
@@ -56,6 +78,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 def duration(seconds: float) -> str:
     """About how long: 0.5s, 12s, 3m10s, 2h05m."""
+    if not 0 <= seconds < 1e12:
+        return "?"
     if seconds < 10:
         return f"{seconds:.1f}s"
     whole = int(seconds)

@@ -30,7 +30,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from gopark.runtime import _sys, proc
+from gopark.runtime import _sys, foreign, proc
 from gopark.runtime.g import Goroutine, ParkLock, waiting_threads
 
 # Sudog.mode, and the parkmode of a goroutine in a plain operation
@@ -116,7 +116,8 @@ class Sudog(ParkLock):
         return True
 
     def describe(self, mode: int) -> str:
-        return repr(self.c)
+        c = self.c
+        return "" if c is None else foreign.representation(c)
 
     def after_fork(self) -> None:
         c = self.c
@@ -424,7 +425,8 @@ class Case:
 
     def describe(self) -> str:
         """For dumps: without the value, whose code must not run there, and which may be long."""
-        return f"{self.c!r}.on_send(...)" if self.mode == _SEND else f"{self.c!r}.on_recv()"
+        channel = foreign.representation(self.c)
+        return f"{channel}.on_send(...)" if self.mode == _SEND else f"{channel}.on_recv()"
 
 
 # -- Sudogs --------------------------------------------------------------------------------------------------

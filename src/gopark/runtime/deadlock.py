@@ -23,7 +23,7 @@ def checkdead() -> bool:
     other thread (except the runtime's own), and a Python signal handler (except the runtime's)."""
     if _other_threads() or _signal_handlers() or _p.maing is None:
         return False
-    report = "fatal error: all goroutines are asleep - deadlock!\n\n" + debug.stack()
+    report = "fatal error: all goroutines are asleep - deadlock!\n\n" + debug.report()
     # A thread may have woken somebody before it ended; and all of the above may have run a finalizer that did.  From this
     # look on there is no collection.
     collecting = gc.isenabled()

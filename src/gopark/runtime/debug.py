@@ -10,23 +10,32 @@ there are none in the compiled core, and in the interpreted one they are the sam
 import os
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from functools import partial
-from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MethodType, ModuleType
+from types import CodeType, FrameType
 from typing import Any
 
-from gopark.runtime import _sys, blocking, g, proc
-from gopark.runtime.g import Goroutine, ParkLock
+from gopark.runtime import _sys, blocking, foreign, g, proc
+from gopark.runtime.g import Goroutine
 from gopark.runtime.output import printable, write
 from gopark.runtime.polldesc import PollDesc
 from gopark.runtime.text import escaped
 
-__all__ = ["Frame", "Snapshot", "as_dict", "parts", "printable", "snapshots", "stack", "text", "write"]
+__all__ = [
+    "Frame",
+    "Snapshot",
+    "as_dict",
+    "parts",
+    "printable",
+    "report",
+    "snapshots",
+    "stack",
+    "text",
+    "write",
+]
 
 _FRAMES = 100  # more are cut out in the middle, as in Go
 _TRIES = 5  # how often a goroutine that will not keep still is read
-_OURS = "gopark."  # classes of these modules describe themselves
 _CORE = "gopark.runtime."  # frames of these modules are left out; so are threading's, below every thread
 
 _p = proc.getp()
@@ -69,68 +78,14 @@ class _Context:
         if self.files is None:
             self.files = {}
             for name, module in dict.copy(sys.modules).items():
-                file = _file(module)
+                file = foreign.module_file(module)
                 if file:
-                    self.files.setdefault(file, plain(name))
-            main = _file(dict.get(sys.modules, "__main__"))
+                    self.files.setdefault(file, foreign.plain(name))
+            main = foreign.module_file(dict.get(sys.modules, "__main__"))
             if main:
                 self.files[main] = self.files[os.path.abspath(main)] = "__main__"
         file = code.co_filename
         return self.files.get(file) or os.path.basename(file).removesuffix(".py")
-
-
-# -- past the program's code ---------------------------------------------------------------------------------
-
-_MRO: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
-_DICT: Callable[[type], Any] = type.__dict__["__dict__"].__get__
-_MODULE_DICT: Callable[[ModuleType], dict[str, Any]] = ModuleType.__dict__["__dict__"].__get__
-_QUALNAME: Callable[[type], str] = type.__dict__["__qualname__"].__get__
-_MODULE: Callable[[type], Any] = type.__dict__["__module__"].__get__
-_PARTIAL_FUNC: Callable[[Any], Any] = partial.__dict__["func"].__get__
-
-
-def plain(value: Any) -> str:
-    """A str, also if *value* is of a subclass; "?" if it is none."""
-    return str.__str__(value) if issubclass(type(value), str) else "?"
-
-
-def _file(module: Any) -> str:
-    # A lazy module would be imported by a look at its attributes.
-    if not issubclass(type(module), ModuleType):
-        return ""
-    file = dict.get(_MODULE_DICT(module), "__file__")
-    return plain(file) if issubclass(type(file), str) else ""
-
-
-def _function(fn: Any) -> Any:
-    """g.function without a look at attributes that a class of the program's could answer for."""
-    for _ in range(10):
-        cls = type(fn)
-        if issubclass(cls, partial):
-            fn = _PARTIAL_FUNC(fn)
-        elif cls is MethodType:
-            fn = fn.__func__
-        elif cls is FunctionType or cls is BuiltinFunctionType or issubclass(cls, type):
-            break
-        else:
-            call = next((_DICT(c)["__call__"] for c in _MRO(cls) if "__call__" in _DICT(c)), None)
-            if type(call) is not FunctionType:
-                break
-            fn = call
-    return fn
-
-
-def _code(fn: Any) -> CodeType | None:
-    fn = _function(fn)
-    return fn.__code__ if type(fn) is FunctionType else None
-
-
-def _describe(lock: ParkLock, mode: int) -> str:
-    """lock.describe(mode), as the class of ours says it that the lock is made of."""
-    for cls in _MRO(type(lock)):
-        if plain(_MODULE(cls)).startswith(_OURS) and "describe" in _DICT(cls):
-            return plain(cls.describe(lock, mode))  # type: ignore[attr-defined]
-    return ""
 
 
 # -- one goroutine -------------------------------------------------------------------------------------------
@@ -145,22 +100,16 @@ def _line(code: CodeType, lasti: int) -> int:
 
 def _entry(fn: Any) -> Frame:
     """The function of a goroutine without a Python frame: it has not started, or is not written in Python."""
-    fn = _function(fn)
-    cls = type(fn)
-    if cls is FunctionType:
-        code = fn.__code__
-        return Frame(f"{plain(fn.__module__)}.{plain(fn.__qualname__)}", code.co_filename, code.co_firstlineno)
-    if cls is BuiltinFunctionType:
-        return Frame(f"{plain(fn.__module__)}.{plain(fn.__qualname__)}", "", 0)
-    if not issubclass(cls, type):
-        fn = cls
-    return Frame(f"{plain(_MODULE(fn))}.{plain(_QUALNAME(fn))}", "", 0)
+    code = foreign.code(fn)
+    if code is not None:
+        return Frame(foreign.name(fn), code.co_filename, code.co_firstlineno)
+    return Frame(foreign.name(fn), "", 0)
 
 
 def _walk(frame: FrameType | None) -> list[Frame]:
     out: list[Frame] = []
     while frame is not None:
-        module = plain(dict.get(frame.f_globals, "__name__"))
+        module = foreign.plain(dict.get(frame.f_globals, "__name__"))
         code = frame.f_code
         if module.startswith(_CORE) or module == "threading":
             if code.co_name.startswith("_on_"):
@@ -198,7 +147,7 @@ def _top_frame(gp: Goroutine) -> FrameType | None:
     frame = _thread_frame(_p.thread)
     if gp is _p.curg or gp is _p.maing:
         return frame
-    code = _code(gp.fn)
+    code = foreign.code(gp.fn)
     bottom = frame if code is not None else None
     while bottom is not None:
         if bottom.f_code is code:
@@ -227,7 +176,7 @@ def _waits_for(gp: Goroutine, context: _Context) -> str:
         return ""
     if id(lock) in context.joined:
         return f"the end of goroutine {context.joined[id(lock)]}"
-    text = _describe(lock, gp.parkmode)
+    text = foreign.describe(lock, gp.parkmode)
     if type(lock) is PollDesc:
         where = _descriptor(lock.fd)
         return f"{text}, {where}" if where else text
@@ -251,7 +200,7 @@ def _read(gp: Goroutine, context: _Context) -> Snapshot:
         )
     return Snapshot(
         id=gp.id,
-        name=plain(gp.label or ""),
+        name=foreign.plain(gp.label or ""),
         status=status,
         reason=gp.waitreason if waiting else "",
         waited=max(0.0, (_sys.coarsetime() - gp.waitsince) / 1e9) if waiting else 0.0,
@@ -271,7 +220,9 @@ def _snapshot(gp: Goroutine, context: _Context) -> Snapshot:
             seen = _read(gp, context)
         except Exception:
             if attempt == _TRIES - 1:
-                return Snapshot(gp.id, plain(gp.label or ""), "changing", "", 0.0, "", (), (), None, gp.parent_id)
+                return Snapshot(
+                    gp.id, foreign.plain(gp.label or ""), "changing", "", 0.0, "", (), (), None, gp.parent_id
+                )
             continue
         if before == (gp.status, gp.parkseq, gp.stack):
             break
@@ -369,9 +320,24 @@ def stack(all: bool = True) -> str:
 
     The state, how long it has lasted (from one minute on), the name if one was given, what it waits for, the
     Python frames, most recent first, and who created it.  Goroutine 1 first, then by id.  Safe to call from
-    any thread and from signal handlers.  After Go's runtime.Stack."""
-    if all:
-        return "".join(parts())
+    any thread and from signal handlers, as long as the __repr__ of the program's own subclasses of Chan and of the
+    locks, which say what is waited for, is.  After Go's runtime.Stack."""
+    me = _sys.thread_ident()
+    asked = me in foreign.asking
+    foreign.asking.add(me)
+    try:
+        return report() if all else _caller()
+    finally:
+        if not asked:
+            foreign.asking.discard(me)
+
+
+def report() -> str:
+    """What every goroutine does, said without a line of the program's code."""
+    return "".join(parts())
+
+
+def _caller() -> str:
     gp = _p.curg
     if gp is None or _sys.thread_ident() != _p.thread:
         return "not in a goroutine:\n" + "".join(f"{line}\n" for line in _lines(_frames(sys._getframe())))

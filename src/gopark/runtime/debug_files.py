@@ -42,7 +42,9 @@ def open_directory(path: str, uid: int) -> int:
         if st.st_uid != uid:
             raise NotPrivate(f"{path} belongs to user {st.st_uid}, not to user {uid}")
         if stat.S_IMODE(st.st_mode) & 0o077:
-            raise NotPrivate(f"{path} can be entered by others: its mode is {stat.S_IMODE(st.st_mode):o}, not 700")
+            raise NotPrivate(
+                f"{path} can be entered by others: its mode is {stat.S_IMODE(st.st_mode):o}, not 700"
+            )
     except BaseException:
         os.close(fd)
         raise

@@ -45,10 +45,10 @@ class Server:
     def __init__(self) -> None:
         """An Exception (OSError, RuntimeError if there can be no more threads) if there can be none."""
         self.pid = os.getpid()
-        self.trace: int | None = None  # the file that faulthandler writes to
+        self.trace = -1  # the file that faulthandler writes to
         self.dirfd = debug_files.make_directory(os.environ.get("XDG_RUNTIME_DIR"))
         # Held back for the moment when the program has used up all descriptors, and one would like to know on what.
-        self.spare: int | None = None
+        self.spare = -1
         self.stem = ""  # of its files' names
         self.sock: _socket.socket | None = None
         self.ended = _thread.allocate_lock()  # held while the thread runs
@@ -110,7 +110,7 @@ class Server:
 
     def hold_back(self) -> None:
         try:
-            if self.spare is None:
+            if self.spare < 0:
                 self.spare = debug_files.above_standard(os.dup(self.dirfd))
         except OSError:
             pass  # when there is one again
@@ -126,8 +126,10 @@ class Server:
             except OSError:
                 pass
             # The thread must have left the descriptor before it is closed, or it could come upon its successor.
-            if not self.ended.acquire(timeout=_PATIENCE):
-                self.sock = self.spare = None  # it closes the one when it comes to it
+            if self.ended.acquire(timeout=_PATIENCE):
+                self.ended.release()
+            else:
+                self.sock, self.spare = None, -1  # it closes the one when it comes to it
         self.forget()
 
     def remove(self) -> None:
@@ -140,13 +142,14 @@ class Server:
         """Close what is this process's own: all that a forked child may do with its parent's."""
         if self.sock is not None:
             self.sock.close()
-        if self.trace is not None:
+        trace, self.trace = self.trace, -1
+        if trace >= 0:
             faulthandler.unregister(TRACE_SIGNAL)
-            os.close(self.trace)
-        if self.spare is not None:
-            os.close(self.spare)
-        os.close(self.dirfd)
-        self.sock = self.trace = self.spare = None
+        spare, self.spare = self.spare, -1
+        dirfd, self.dirfd = self.dirfd, -1
+        for fd in (trace, spare, dirfd):
+            if fd >= 0:
+                os.close(fd)
 
     # -- the thread ------------------------------------------------------------------------------------------
 
@@ -210,9 +213,9 @@ class Server:
                 fd, _ = sock._accept()  # type: ignore[attr-defined]
                 return _socket.socket(fileno=debug_files.above_standard(fd))
             except OSError as e:
-                if e.errno not in _EXHAUSTED or self.spare is None:
+                if e.errno not in _EXHAUSTED or self.spare < 0:
                     return None  # or it has given up
-                spare, self.spare = self.spare, None
+                spare, self.spare = self.spare, -1
                 os.close(spare)
         return None
 
@@ -341,9 +344,9 @@ def state() -> str:
 def stop() -> None:
     """Close it and remove its files."""
     global _server
-    server, _server = _server, None
-    if server is not None:
-        server.stop()
+    if _server is not None:
+        _server.stop()  # may be called again, if a signal handler raises in it
+        _server = None
 
 
 def remove() -> None:

@@ -9,7 +9,7 @@ import os
 import signal
 from types import FrameType
 
-from gopark.runtime import debug, debug_server
+from gopark.runtime import debug, debug_server, output
 
 VARIABLE = "GOPARK_DUMP_SIGNAL"  # USR1, SIGUSR2, ... or none
 
@@ -24,8 +24,9 @@ def dump_signal() -> int:
         return 0
     found = getattr(signal, "SIG" + name, None)
     if not isinstance(found, signal.Signals):
-        debug.write(
-            2, f"gopark: {VARIABLE}={os.environ[VARIABLE]} is not a signal: no dump signal is installed\n"
+        output.write(
+            2,
+            f"gopark: {VARIABLE}={output.printable(os.environ[VARIABLE])} is not a signal: no dump signal is installed\n",
         )
         return 0
     return found
@@ -54,7 +55,7 @@ def restore() -> None:
 
 
 def _dump(signum: int) -> None:
-    debug.write(2, f"{signal.Signals(signum).name}: all goroutines\n\n{debug.stack()}\n")
+    output.write(2, f"{signal.Signals(signum).name}: all goroutines\n\n{debug.report()}\n")
 
 
 def _on_dump(signum: int, frame: FrameType | None) -> None:

@@ -59,7 +59,9 @@ def _after_fork_in_child() -> None:
         _p.gone(gp)  # whoever counts on their end (a WaitGroup, a Group) has it
     if me is not None:
         sysmon.start()
-        start.start_debug_server()
+        # At its next scheduling decision: subprocess's preexec_fn runs in such a child, too, which is about to be another
+        # program and would leave the files behind.
+        _p.inject(start.start_debug_server)
 
 
 def stand_in() -> Goroutine:

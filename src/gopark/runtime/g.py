@@ -220,7 +220,7 @@ class Goroutine:
     def name(self, value: str) -> None:
         if not isinstance(value, str):
             raise TypeError(f"Goroutine.name must be a str, not {type(value).__name__}")
-        self.label = value
+        self.label = str.__str__(value)  # dumps run no code of a subclass
 
     @property
     def done(self) -> bool:

@@ -52,7 +52,8 @@ def report_uncollected(gp: Goroutine) -> None:
         if isinstance(e, (SystemExit, KeyboardInterrupt)) and _p.maing is not None:
             _p.inject(partial(_p.uncaught, e))
             return
-        traceback.print_exc()
+        if sys.stderr is not None:  # else it would go to stdout
+            traceback.print_exc()
         if hook is not excepthook:
             excepthook(gp, exc)
 

@@ -73,7 +73,7 @@ class Selection(ParkLock):
         return True
 
     def describe(self, mode: int) -> str:
-        return ", ".join(case.describe() for case in self.cases if case is not None)
+        return ", ".join(Case.describe(case) for case in self.cases if case is not None)
 
     def after_fork(self) -> None:
         for sg in self.sudogs:

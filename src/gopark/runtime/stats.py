@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gopark.runtime import blocking, netpoll, polldesc, proc
+from gopark.runtime import blocking, debug_server, netpoll, polldesc, proc
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Statistics:
     free_stacks: int  # kept for reuse
     polldescs: int  # allocated
     free_polldescs: int  # of these, on the free list
+    debug_socket: str  # its path; "none" if there is none, and why, if it was asked for
 
 
 def statistics() -> Statistics:
@@ -60,4 +61,5 @@ def statistics() -> Statistics:
         free_stacks=len(p.gfree),
         polldescs=allocated,
         free_polldescs=free,
+        debug_socket=debug_server.state(),
     )

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gopark.runtime import proc
+from gopark.runtime import foreign, proc
 from gopark.runtime.g import Cancelled, FatalError, Goroutine, ParkLock
 from gopark.sync.mutex import Mutex
 from gopark.sync.rwmutex import RLocker, RWMutex
@@ -230,4 +230,4 @@ class Cond(Waiters):
         return CondStatistics(self.size)
 
     def __repr__(self) -> str:
-        return f"<gopark.sync.Cond of {self.mutex!r}, {self.size} waiting>"
+        return f"<gopark.sync.Cond of {foreign.representation(self.mutex)}, {self.size} waiting>"

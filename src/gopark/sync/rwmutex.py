@@ -6,6 +6,7 @@ wait by then come in before the next writer, so writers cannot starve them."""
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from gopark.runtime import foreign
 from gopark.runtime.g import Goroutine
 from gopark.sync.waiters import Waiters, ready, until
 
@@ -270,4 +271,4 @@ class RLocker:
         )
 
     def __repr__(self) -> str:
-        return f"<reading side of {self.rw!r}>"
+        return f"<reading side of {foreign.representation(self.rw)}>"

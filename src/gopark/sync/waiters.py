@@ -17,7 +17,7 @@ never runs: its id is 0 and its stack is the lock that the thread is blocked on.
 import _thread
 from typing import Any, NoReturn
 
-from gopark.runtime import _sys, proc
+from gopark.runtime import _sys, foreign, proc
 from gopark.runtime.g import Goroutine, ParkLock, waiting_threads
 
 _TIMEDOUT = -1
@@ -96,7 +96,7 @@ class Waiters(ParkLock):
 
     def describe(self, mode: int) -> str:
         """For dumps: which lock.  The address tells it from others that look the same."""
-        return f"{self!r} at {id(self):#x}"
+        return f"{foreign.representation(self)} at {id(self):#x}"
 
     def after_fork(self) -> None:
         """In a forked child: who waited does not exist there."""
