@@ -73,10 +73,13 @@ C_ONLY = {
     "EventBuffer.data",
 }
 
-# Classes whose objects something else keeps alive while any structure links to them: overwriting a link frees nothing.
+# Classes whose objects something else keeps alive while any structure links to them, and fields that hold nothing else:
+# overwriting one frees nothing.
 KEPT = {
     "gopark.runtime.g.Goroutine": "P.allgs, until it has ended; it is unlinked from everything by then",
     "gopark.runtime.polldesc.PollDesc": "never freed",
+    "gopark.runtime.polldesc.PollDesc.rg": "None, PD_READY, PD_WAIT or a Goroutine",
+    "gopark.runtime.polldesc.PollDesc.wg": "the same",
     "gopark.runtime.chan.Sudog": "the frame, or the Selection, of who waits",
     "gopark.runtime.chan.SudogQ": "its Chan, for ever",
     "gopark.runtime.blocking.Call": "the frame of who waits for it, and unlinks it; or of its thread",
@@ -149,7 +152,10 @@ class Checker:
     def _mark(self, module: Module, cls: Class | None, node: ast.FunctionDef, used: set[int]) -> None:
         header = range(node.lineno, max(node.lineno + 1, node.body[0].lineno))
         mark = [n for n in header if MARK.search(module.comments.get(n, ""))]
-        lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+        end = node.end_lineno or node.lineno
+        while end + 1 in module.comments:  # those that end the function
+            end += 1
+        lines = range(node.lineno, end + 1)
         begins = [n for n in lines if BEGIN.search(module.comments.get(n, ""))]
         ends = [n for n in lines if END.search(module.comments.get(n, ""))]
         used.update(mark, begins, ends)

@@ -36,7 +36,7 @@ class Step:
         world: World,
         marked: Marked,
         allowed: Callable[[str], bool],  # may a step call the function of this full name?
-        kept: Iterable[str],  # classes whose objects do not end with a link to them
+        kept: Iterable[str],  # classes and fields: what loses such a link does not end
         report: Callable[[ast.AST, str], None],
     ) -> None:
         self.world = world
@@ -165,20 +165,21 @@ class Step:
         return []
 
     def store(self, target: ast.expr) -> None:
-        kind = "None"
+        kind = field = "None"
         what = ast.unparse(target)
         match target:
             case ast.Name(id=name) if name in self.globals:
                 kind = self.world.resolve(name, self.module) or "object"
             case ast.Name():
                 pass
-            case ast.Attribute():
+            case ast.Attribute(value=owner, attr=name):
                 kind = self.value(target)
+                field = f"{self.value(owner)}.{name}"
             case ast.Subscript():
                 kind = self.value(target)
             case _:
                 self.breach(target, f"unpacks into {what}")
-        if kind not in PLAIN and kind not in self.kept:
+        if kind not in PLAIN and kind not in self.kept and field not in self.kept:
             self.breach(target, f"overwrites {what}, perhaps the last reference to a program's object")
 
     def iterated(self, node: ast.expr) -> None:

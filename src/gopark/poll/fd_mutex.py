@@ -59,7 +59,7 @@ class FDMutex:
         self.state += _REF
         return True
 
-    def incref_and_close(self) -> bool:
+    def incref_and_close(self) -> bool:  # atomic
         """Close, holding a reference; wakes who waits for a lock.  False if it was closed already."""
         if not self.begin_close():
             return False
@@ -75,7 +75,7 @@ class FDMutex:
         self.state = (self.state | _CLOSED) + _REF
         return True
 
-    def wake_waiters(self) -> None:
+    def wake_waiters(self) -> None:  # atomic
         """Closed: who waits for a lock is to see it."""
         if self.rsema is not None:
             self.rsema.wake_all()
@@ -116,12 +116,12 @@ class FDMutex:
             overflow()
         return q
 
-    def rwunlock(self, read: bool) -> bool:
+    def rwunlock(self, read: bool) -> bool:  # atomic
         """Give the lock and the reference back, wake one waiter; True if the descriptor must now be
         destroyed."""
         bit = _RLOCK if read else _WLOCK
         if self.state & bit == 0 or self.state & _REFMASK == 0:
-            inconsistent()
+            inconsistent()  # safe: it raises
         self.state = (self.state ^ bit) - _REF
         q = self.rsema if read else self.wsema
         if q is not None:

@@ -93,7 +93,7 @@ class Sudog(ParkLock):
         self.next: Sudog | None = None  # neighbours there
         self.prev: Sudog | None = None
 
-    def parkcommit(self, gp: Goroutine | None, mode: int) -> bool:
+    def parkcommit(self, gp: Goroutine | None, mode: int) -> bool:  # atomic
         """Into the waiting list, unless the channel has become ready since the caller looked."""
         c = self.c
         assert c is not None
@@ -109,7 +109,7 @@ class Sudog(ParkLock):
             c.recvq.push(self)
         return True
 
-    def parkcancel(self, gp: Goroutine | None, mode: int) -> bool:
+    def parkcancel(self, gp: Goroutine | None, mode: int) -> bool:  # atomic
         if self.q is None:
             return False  # a partner or close was first: what it did counts
         self.q.remove(self)
@@ -124,7 +124,7 @@ class Sudog(ParkLock):
         if c is not None:
             c.after_fork()
 
-    def wake(self, how: int) -> None:
+    def wake(self, how: int) -> None:  # atomic
         """Unlink it, with the others of its select, and make whoever waits runnable."""
         if self.group is None:
             if self.q is not None:
@@ -137,7 +137,7 @@ class Sudog(ParkLock):
         if self.gp is not None:
             proc.goready(self.gp)
         else:
-            self.note.release()
+            self.note.release()  # safe: one of our own locks, C code
 
 
 class SudogQ:
@@ -148,7 +148,7 @@ class SudogQ:
         self.tail: Sudog | None = None
         self.size = 0
 
-    def push(self, sg: Sudog) -> None:
+    def push(self, sg: Sudog) -> None:  # atomic
         sg.q = self
         sg.prev = self.tail
         if self.tail is None:
@@ -158,7 +158,7 @@ class SudogQ:
         self.tail = sg
         self.size += 1
 
-    def remove(self, sg: Sudog) -> None:
+    def remove(self, sg: Sudog) -> None:  # atomic
         before = sg.prev
         after = sg.next
         if before is None:
@@ -261,13 +261,13 @@ class Chan:
             raise StopIteration
         return value
 
-    def close(self) -> None:
+    def close(self) -> None:  # atomic
         """No more values will be sent: receivers get what is in the buffer, then the end.
 
         Whoever waits to receive wakes with nothing; whoever waits to send gets ChanClosed, as does a second
         close."""
         if self.closed:
-            raise ChanClosed("close of closed channel")
+            raise ChanClosed("close of closed channel")  # safe: nothing was done yet
         self.closed = True
         sg = self.recvq.head
         while sg is not None:
@@ -305,36 +305,36 @@ class Chan:
 
     # -- steps: each is atomic (see above) -------------------------------------------------------------------
 
-    def sendready(self) -> bool:
+    def sendready(self) -> bool:  # atomic
         """Would a send not have to wait?"""
         return self.qcount < self.cap or self.recvq.head is not None or self.closed
 
-    def recvready(self) -> bool:
+    def recvready(self) -> bool:  # atomic
         """Would a receive not have to wait?"""
         return self.qcount > 0 or self.sendq.head is not None or self.closed
 
-    def sendnow(self, value: Any) -> bool:
+    def sendnow(self, value: Any) -> bool:  # atomic
         """Send, or return False if that has to wait."""
         if self.closed:
-            raise ChanClosed("send on closed channel")
+            raise ChanClosed("send on closed channel")  # safe: nothing was done yet
         sg = self.recvq.head
         if sg is not None:
-            sg.elem = value
+            sg.elem = value  # was None
             sg.wake(_DONE)
             return True
         if self.qcount >= self.cap:
             return False
         if self.qcount == self.slots:
-            self.grow()
-            return self.sendnow(value)  # growing allocates: look again
+            self.grow()  # safe: it allocates, so after it everything is looked at again
+            return self.sendnow(value)
         i = self.recvx + self.qcount
         if i >= self.slots:
             i -= self.slots
-        self.buf[i] = value
+        self.buf[i] = value  # was None
         self.qcount += 1
         return True
 
-    def recvnow(self) -> Any:
+    def recvnow(self) -> Any:  # atomic
         """Receive a value; or _NOTHING if that has to wait, or _ATEND."""
         sg = self.sendq.head
         if self.qcount > 0:
@@ -342,18 +342,18 @@ class Chan:
             value = self.buf[i]
             self.recvx = 0 if i + 1 == self.slots else i + 1
             if sg is None:
-                self.buf[i] = None
+                self.buf[i] = None  # moved
                 self.qcount -= 1
             else:
                 # The buffer is full: the slot that got free is where the first sender's value belongs, at its
                 # end.
-                self.buf[i] = sg.elem
-                sg.elem = None
+                self.buf[i] = sg.elem  # moved
+                sg.elem = None  # moved
                 sg.wake(_DONE)
             return value
         if sg is not None:
             value = sg.elem
-            sg.elem = None
+            sg.elem = None  # moved
             sg.wake(_DONE)
             return value
         return _ATEND if self.closed else _NOTHING
@@ -364,14 +364,16 @@ class Chan:
         new: list[Any] = [None] * wanted
         if self.slots >= wanted:
             return  # somebody else grew it while memory was allocated
+        # atomic: begin
         old = self.buf
         i = self.recvx
         for n in range(self.qcount):
-            new[n] = old[i]
+            new[n] = old[i]  # was None
             i = 0 if i + 1 == self.slots else i + 1
-        self.buf = new
+        self.buf = new  # moved
         self.slots = wanted
         self.recvx = 0
+        # atomic: end
 
     # -- waiting ---------------------------------------------------------------------------------------------
 

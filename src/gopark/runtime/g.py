@@ -138,11 +138,11 @@ class ParkLock:
 
     *mode* is the owner's: which of its sides, so that one object can serve several waiters."""
 
-    def parkcommit(self, gp: "Goroutine", mode: int) -> bool:
+    def parkcommit(self, gp: "Goroutine", mode: int) -> bool:  # atomic
         """The park is about to happen: False calls it off (a wake has come meanwhile)."""
         return True
 
-    def parkcancel(self, gp: "Goroutine", mode: int) -> bool:
+    def parkcancel(self, gp: "Goroutine", mode: int) -> bool:  # atomic
         """Unlink *gp*, which is cancelled or whose time is up.  False: it has been woken already, leave it."""
         return False
 

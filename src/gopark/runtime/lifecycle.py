@@ -15,7 +15,7 @@ from types import CodeType
 from typing import Any, TypeVar
 
 from gopark.runtime import _sys, blocking, deadlock, g, interrupts, joining, netpoll, proc, reports, start
-from gopark.runtime.g import Cancelled, Goexit, Goroutine, ParkLock
+from gopark.runtime.g import Cancelled, Goexit, Goroutine
 from gopark.runtime.p import DRAINING, ENDING, URGENT
 
 _T = TypeVar("_T")
@@ -200,14 +200,7 @@ def _end(steps: start.Steps, ending: BaseException | None) -> None:
         steps.stop()
 
 
-class _Drained(ParkLock):
-    """Main waits here until the others have ended."""
-
-    def parkcancel(self, gp: Goroutine, mode: int) -> bool:
-        return True
-
-
-_drained = _Drained()
+_drained = proc.SleepLock()  # main waits here until the others have ended
 
 
 def _others() -> set[Goroutine]:

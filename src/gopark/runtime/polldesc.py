@@ -44,7 +44,7 @@ class PollDesc(ParkLock):
         self.link: PollDesc | None = None  # next in the free list
         self.user: Any = None  # the FDMutex of the descriptor's operations: it has an after_fork
 
-    def parkcommit(self, gp: Goroutine, mode: int) -> bool:
+    def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
         """gopark's commit hook (Go's netpollblockcommit): PD_WAIT -> G, unless a wake raced it."""
         global netpoll_waiters
         if mode == _R:
@@ -58,7 +58,7 @@ class PollDesc(ParkLock):
         netpoll_waiters += 1
         return True
 
-    def parkcancel(self, gp: Goroutine, mode: int) -> bool:
+    def parkcancel(self, gp: Goroutine, mode: int) -> bool:  # atomic
         """Unlink a goroutine whose wait is cancelled: G -> nil."""
         global netpoll_waiters
         if mode == _R:
@@ -72,7 +72,7 @@ class PollDesc(ParkLock):
         netpoll_waiters -= 1
         return True
 
-    def parkrefuse(self, mode: int) -> None:
+    def parkrefuse(self, mode: int) -> None:  # atomic
         """The park was refused (no goroutine to park): PD_WAIT -> nil."""
         if mode == _R:
             self.rg = None
@@ -152,7 +152,7 @@ class PollCache:
             if pd.user is not None:
                 pd.user.after_fork()
 
-    def put(self, pd: PollDesc) -> None:
+    def put(self, pd: PollDesc) -> None:  # atomic
         pd.link = self.first
         self.first = pd
         self.free += 1
@@ -164,7 +164,7 @@ nobody.closing = True
 netpoll_waiters = 0  # goroutines parked in the poller (K3): up when a park commits, down once on a run queue
 
 
-def netpoll_adjust_waiters(delta: int) -> None:
+def netpoll_adjust_waiters(delta: int) -> None:  # atomic
     """Add *delta* to netpollWaiters: for who put netpoll's list on a run queue, and only after that."""
     global netpoll_waiters
     netpoll_waiters += delta
@@ -178,7 +178,7 @@ def waiters() -> int:  # atomic
 # -- what an event, a deadline or a close does to the semaphores (G12, G14) ---------------------------------------------
 
 
-def netpollready(torun: GList, pd: PollDesc, mode: int) -> None:
+def netpollready(torun: GList, pd: PollDesc, mode: int) -> None:  # atomic
     """I/O is ready for *mode* (MODE_R, MODE_W or both): what was parked goes on *torun*."""
     if mode & _R:
         gp = netpollunblock(pd, _R, True)
@@ -190,7 +190,7 @@ def netpollready(torun: GList, pd: PollDesc, mode: int) -> None:
             torun.push(gp)
 
 
-def netpollunblock(pd: PollDesc, mode: int, ioready: bool) -> Goroutine | None:
+def netpollunblock(pd: PollDesc, mode: int, ioready: bool) -> Goroutine | None:  # atomic
     """Signal the semaphore; the goroutine that was parked there, if any, for the caller to make runnable."""
     if mode == _R:
         s = pd.rg

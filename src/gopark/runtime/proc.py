@@ -40,7 +40,7 @@ _GFREE_MAX = 512  # finished stacks kept for reuse
 class SleepLock(ParkLock):
     """What a sleeping goroutine parks on: nothing but its timer."""
 
-    def parkcancel(self, gp: Goroutine, mode: int) -> bool:
+    def parkcancel(self, gp: Goroutine, mode: int) -> bool:  # atomic
         return True
 
     def describe(self, mode: int) -> str:
@@ -265,11 +265,11 @@ def on_p(fn: Callable[[], object]) -> None:
         _p.inject(fn)
 
 
-def goready(gp: Goroutine) -> None:
+def goready(gp: Goroutine) -> None:  # atomic
     """Make a parked goroutine runnable: it runs next.  From another thread, or from the scheduler: in its turn."""
     p = _p
     if _sys.thread_ident() != p.thread:
-        p.inject(gp)
+        p.inject(gp)  # safe: C code: a deque's append, a write to the break descriptor
         return
     if gp.status != _WAITING:
         raise g.FatalError(f"runtime: goready: {gp!r} is not parked")

@@ -9,7 +9,7 @@ of channels, is chan.py's concern: there are no locks here, and so no lock order
 """
 
 import os
-from typing import Any
+from typing import Any, NoReturn
 
 from gopark.runtime import chan, proc
 from gopark.runtime.chan import Case, ChanClosed, Sudog
@@ -46,7 +46,7 @@ class Selection(ParkLock):
                 self.sudogs.append(sg)
             i += 1
 
-    def parkcommit(self, gp: Goroutine | None, mode: int) -> bool:
+    def parkcommit(self, gp: Goroutine | None, mode: int) -> bool:  # atomic
         """Into all the waiting lists, unless a case has become ready since the caller looked."""
         for sg in self.sudogs:
             c = sg.c
@@ -63,7 +63,7 @@ class Selection(ParkLock):
                 c.recvq.push(sg)
         return True
 
-    def parkcancel(self, gp: Goroutine | None, mode: int) -> bool:
+    def parkcancel(self, gp: Goroutine | None, mode: int) -> bool:  # atomic
         for sg in self.sudogs:
             if sg.woken != 0:
                 return False  # a partner or close was first: what it did counts
@@ -119,6 +119,7 @@ def select(*cases: Case | None, default: bool = False, timeout: float | None = N
 
 def perform(cases: tuple[Case | None, ...]) -> Any:
     """Perform one of the cases that are possible now; None if there is none.  One step."""
+    # atomic: begin
     ready = 0
     chosen: Case | None = None
     index = 0
@@ -126,7 +127,7 @@ def perform(cases: tuple[Case | None, ...]) -> Any:
     for item in cases:
         if item is not None:
             if not isinstance(item, Case):
-                raise TypeError(f"select: case {i} must be ch.on_recv(), ch.on_send(v) or None, not {item!r}")
+                no_case(i, item)  # safe: nothing was done yet
             case = item
             if case.c.sendready() if case.mode == _SEND else case.c.recvready():
                 # The n-th that is ready replaces the choice with a chance of 1 in n: in the end all have the
@@ -138,13 +139,19 @@ def perform(cases: tuple[Case | None, ...]) -> Any:
         i += 1
     if chosen is None:
         return None
+    value = None
     if chosen.mode == _SEND:
         chosen.c.sendnow(chosen.elem)
-        return (index, None, True)
-    value = chosen.c.recvnow()
+    else:
+        value = chosen.c.recvnow()
+    # atomic: end
     if value is chan._ATEND:
         return (index, None, False)
     return (index, value, True)
+
+
+def no_case(i: int, item: Any) -> NoReturn:
+    raise TypeError(f"select: case {i} must be ch.on_recv(), ch.on_send(v) or None, not {item!r}")
 
 
 def wait(cases: tuple[Case | None, ...], when: int) -> Any:
@@ -181,7 +188,7 @@ def thread_wait(sel: Selection, when: int) -> bool:
     return chan.thread_park(sel, 0, note, when)
 
 
-def randn(n: int) -> int:
+def randn(n: int) -> int:  # atomic
     """A pseudo-random number in [0, n): xorshift64, Go's cheaprandn."""
     global _random
     x = _random

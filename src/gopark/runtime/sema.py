@@ -65,7 +65,7 @@ class WaitQ(ParkLock):
         self.head = self.tail = None
         self.size = 0
 
-    def wake_one(self) -> Goroutine | None:
+    def wake_one(self) -> Goroutine | None:  # atomic
         """Make the first one runnable; None if nobody waits."""
         gp = self.head
         if gp is not None:
@@ -73,7 +73,7 @@ class WaitQ(ParkLock):
             proc.goready(gp)
         return gp
 
-    def wake_all(self) -> int:
+    def wake_all(self) -> int:  # atomic
         """Make all runnable, in their order; how many."""
         n = 0
         while self.wake_one() is not None:
