@@ -270,3 +270,38 @@ def test_timers_of_objects_go_on_and_functions_are_the_parents() -> None:
     gopark.run(main)
     """)
     assert sorted(out.split("\n")) == ["", "0", "function in the parent"]
+
+
+def test_child_that_cannot_have_a_poller_says_so_and_recovers() -> None:
+    """Out of descriptors: the wait that needs the poller gets the error; the parent's is never used."""
+    out = run("""
+    import resource, time
+    def main():
+        a, b = net.pipe()
+        parked = go(a.read)
+        gopark.sleep(0.001)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        pid = os.fork()
+        if pid == 0:
+            said = []
+            for park in (lambda: gopark.sleep(5), b.read, lambda: gopark.sleep(5)):
+                start = time.monotonic()
+                try: park()
+                except OSError as e: said.append(e.errno)
+                assert time.monotonic() - start < 2
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            g = go(b.read)                     # registered before the fork: now again
+            gopark.sleep(0.001)
+            a.write(b"x")
+            said.append(g.result(5))
+            os.write(1, repr(said).encode())
+            os._exit(0)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert wait(pid) == 0
+        assert not parked.done and gopark.statistics().netpoll_waiters == 1
+        b.write(b"y")
+        assert parked.result(5) == b"y"
+    gopark.run(main)
+    """)
+    assert out.strip() == "[24, 24, 24, b'x']"

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import select
 import socket
 import sys
 import threading
@@ -194,3 +195,26 @@ def test_generation_changes_with_each_owner() -> None:
     assert polldesc.waiters() == 0
     a.close()
     b.close()
+
+
+@pytest.mark.skipif(
+    not IS_COMPILED, reason="the interpreted core keeps data by descriptor, not in the kernel"
+)
+@goroutines
+def test_descriptor_that_somebody_else_puts_into_the_epoll_instance_is_stale() -> None:
+    """Its data is its number, by which no poll descriptor is found: neither beyond the table nor a wrong one."""
+    poller: Any = proc.getp().poller
+    r, w = os.pipe()
+    high = os.dup2(r, 900)
+    os.write(w, b"x")
+    before = stale()
+    foreign = select.epoll.fromfd(os.dup(poller.epfd))
+    foreign.register(high, select.EPOLLIN)
+    foreign.register(r, select.EPOLLIN)
+    assert poller.netpoll(0).size == 0
+    assert stale() == before + 2
+    foreign.unregister(high)
+    foreign.unregister(r)
+    foreign.close()
+    for fd in (r, w, high):
+        os.close(fd)

@@ -8,7 +8,7 @@ import pytest
 import gopark
 from gopark.runtime import proc
 from gopark.runtime.timers import NEVER, Timer, TimerHeap
-from support import IS_COMPILED, goroutines, parked
+from support import IS_COMPILED, goroutines, parked, python
 
 
 class Model:
@@ -223,3 +223,49 @@ def test_time_limit_of_one_park_does_not_end_the_next() -> None:
     assert not g.done
     q.wake_one()
     assert g.result(5) == [True, True]
+
+
+@pytest.mark.skipif(not IS_COMPILED, reason="the interpreted core does not change it")
+def test_timer_slack_is_set_for_the_wait_alone() -> None:
+    """Threads and processes inherit it from the thread that starts them: they get what that had."""
+    out = python("""
+        import ctypes, os, subprocess, sys, threading
+        import gopark
+        libc = ctypes.CDLL(None)
+        PR_SET_TIMERSLACK, PR_GET_TIMERSLACK = 29, 30
+        def slack(): return libc.prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0)
+        libc.prctl(PR_SET_TIMERSLACK, 40_000, 0, 0, 0)
+        found = []
+        def main():
+            for _ in range(3): gopark.sleep(0.001)
+            found.append(slack())
+            t = threading.Thread(target=lambda: found.append(slack()))
+            t.start(); t.join()
+            found.append(int(subprocess.run(
+                [sys.executable, "-c", "import ctypes; print(ctypes.CDLL(None).prctl(30, 0, 0, 0, 0))"],
+                stdout=subprocess.PIPE).stdout))
+            if (pid := os.fork()) == 0: os._exit(slack() == 40_000)
+            found.append(40_000 * os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        gopark.run(main)
+        found.append(slack())
+        print(set(found), len(found))
+    """).stdout
+    assert out.split() == ["{40000}", "5"]
+
+
+@pytest.mark.skipif(not IS_COMPILED, reason="the interpreted core does not change it")
+def test_short_sleeps_are_not_late_by_the_slack() -> None:
+    out = python("""
+        import ctypes, time
+        import gopark
+        ctypes.CDLL(None).prctl(29, 5_000_000, 0, 0, 0)  # 5 ms
+        def main():
+            late = []
+            for _ in range(50):
+                start = time.monotonic()
+                gopark.sleep(0.0001)
+                late.append(time.monotonic() - start)
+            print(sorted(late)[10] < 0.004)
+        gopark.run(main)
+    """).stdout
+    assert out.strip() == "True"

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -33,6 +34,20 @@ struct gopark_timespec { int64_t tv_sec; int64_t tv_nsec; };
 static int gopark_epoll_pwait2(int epfd, struct epoll_event *ev, int n, int64_t ns, const sigset_t *mask) {
     struct gopark_timespec ts = { ns / 1000000000, ns % 1000000000 };
     return (int)syscall(SYS_epoll_pwait2, epfd, ev, n, ns < 0 ? NULL : &ts, mask, _NSIG / 8);
+}
+/* The same, woken to the microsecond: the kernel may let a timer be late by the thread's slack (50 us) or a thousandth of the
+   wait, whichever is more.  Set for this wait only: threads and processes that the program starts inherit it. */
+static int gopark_epoll_pwait2_exact(int epfd, struct epoll_event *ev, int n, int64_t ns) {
+    int slack = ns < 50000000 ? prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0) : 0;
+    int r, err;
+    if (slack <= 1)
+        return gopark_epoll_pwait2(epfd, ev, n, ns, NULL);
+    prctl(PR_SET_TIMERSLACK, 1UL, 0, 0, 0);
+    r = gopark_epoll_pwait2(epfd, ev, n, ns, NULL);
+    err = errno;
+    prctl(PR_SET_TIMERSLACK, (unsigned long)slack, 0, 0, 0);
+    errno = err;
+    return r;
 }
 static int64_t gopark_clock(clockid_t c) {
     struct timespec ts;

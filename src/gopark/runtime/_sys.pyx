@@ -16,6 +16,7 @@ cdef extern from "_sys.h":
     int64_t gopark_clock(int c) nogil
     int64_t gopark_coarseres() nogil
     int gopark_epoll_pwait2(int epfd, epoll_event *ev, int n, int64_t ns, const sigset_t *mask) nogil
+    int gopark_epoll_pwait2_exact(int epfd, epoll_event *ev, int n, int64_t ns) nogil
     int c_epoll_create "epoll_create"(int size) nogil
     int c_epoll_create1 "epoll_create1"(int flags) nogil
     int c_epoll_ctl "epoll_ctl"(int epfd, int op, int fd, epoll_event *ev) nogil
@@ -152,7 +153,7 @@ cdef class EventBuffer:
             return n if n >= 0 else -errno
         with nogil:
             if delay > 0 and have_pwait2:
-                n = gopark_epoll_pwait2(epfd, self.ev, 128, delay, NULL)
+                n = gopark_epoll_pwait2_exact(epfd, self.ev, 128, delay)
                 if n < 0 and (errno == ENOSYS or errno == EPERM):
                     # An old kernel, or a sandbox that refuses the new call: milliseconds then, for good.
                     have_pwait2 = False

@@ -23,6 +23,7 @@ import greenlet
 
 from gopark.runtime._sys_py_fd import *  # noqa: F403
 from gopark.runtime._sys_py_fd import _err
+from gopark.runtime._sys_py_fd import dup as _dup
 
 try:
     # Here, not where it is needed: a process that has given up its privileges may not be able to any more.
@@ -188,6 +189,14 @@ def eventfd_drain(fd: int) -> int:
 
 
 # -- descriptors -------------------------------------------------------------------------------------------------------
+
+
+def dup(fd: int) -> int:  # type: ignore[no-redef]
+    """Another descriptor for the same file, close-on-exec and not among the standard ones, or a negative errno."""
+    new: int = _dup(fd)
+    if new >= 0 and fd in _instances:
+        _instances[new] = (select.epoll.fromfd(new), {})
+    return new
 
 
 def close(fd: int) -> int:
@@ -407,9 +416,9 @@ class _Sysmon:
             return
         try:
             self.status = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 500)
-            os.close(fd)
         except OSError:
-            self.status = fd
+            self.status = dup(fd)
+        os.close(fd)
 
     def release(self) -> None:
         """Give the descriptor back."""

@@ -94,8 +94,11 @@ static void gopark_sysmon_prepare(void) {
     fd = open(path, O_RDONLY | O_CLOEXEC);
     /* Out of the way of programs that count on the lowest number being free. */
     high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 500);
-    if (high >= 0) close(fd);
-    gopark_sysmon.status = high >= 0 ? high : fd;
+    if (fd >= 0 && high < 0)
+        high = fcntl(fd, F_DUPFD_CLOEXEC, 3); /* never a standard one, which the program may be about to open */
+    if (fd >= 0)
+        close(fd);
+    gopark_sysmon.status = high;
 }
 
 /* The next SIGURG cuts a system call.  The handler, on the runtime's thread, puts SA_RESTART back; that thread is blocked

@@ -136,4 +136,7 @@ def forked(running: bool) -> None:
         os.close(_wakeup_fd)
         _wakeup_fd = -1
         if running:
-            watch_signals()
+            try:
+                watch_signals()
+            except OSError:
+                pass  # out of descriptors: the poller, which is then not there either, says so where it is needed

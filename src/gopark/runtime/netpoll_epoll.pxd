@@ -18,6 +18,9 @@ cdef uint64_t _INDEX
 cdef int _EINTR
 cdef int _EAGAIN
 
+@cython.locals(moved=int)
+cpdef int high(int fd) noexcept
+
 cdef class EpollPoller(Poller):
     cdef readonly int epfd
     cdef readonly int breakfd
@@ -25,10 +28,12 @@ cdef class EpollPoller(Poller):
     cdef int wakesig
     cdef bint busy
     cdef EventBuffer buffer
-    @cython.locals(epfd=int, breakfd=int, err=int)
+    cdef readonly bint lost
+    @cython.locals(epfd=int, breakfd=int, err=int, pd=PollDesc)
     cpdef object netpollinit(self)
-    @cython.locals(pd=PollDesc)
     cpdef object netpollforked(self)
+    cdef object shut(self)
+    cdef object recover(self)
     cpdef int netpollsignal(self) except -1
     cpdef bint netpoll_is_poll_descriptor(self, int fd) except -1
     cpdef int netpollopen(self, int fd, PollDesc pd) except? -1

@@ -8,6 +8,7 @@ dropped: without this, an old descriptor's EPOLLERR could hit whoever reused its
 """
 
 import os
+import time
 
 from gopark.runtime import _sys, g, polldesc
 from gopark.runtime._sys import EventBuffer
@@ -36,6 +37,21 @@ _BREAK = 0xFFFFFFFFFFFFFFFF  # the break descriptor's data: no PollDesc can have
 _SIGNAL = 0xFFFFFFFFFFFFFFFE  # the signal pipe's data
 _EINTR = 4
 _EAGAIN = 11
+_NO_ROOM = (12, 28)  # ENOMEM, ENOSPC: the kernel refuses another registration
+
+_RETRY_S = 0.01  # between two attempts of a forked child to make an epoll instance
+
+
+def high(fd: int) -> int:
+    """*fd*, or another one in its place: never 0, 1 or 2.
+
+    A process that was started without its standard descriptors would have the poller there; and whoever then opens what
+    is missing (a daemon does, with dup2) would close it."""
+    if not 0 <= fd <= 2:
+        return fd
+    moved = _sys.dup(fd)
+    _sys.close(fd)
+    return moved
 
 
 class EpollPoller(Poller):
@@ -50,41 +66,67 @@ class EpollPoller(Poller):
         self.wakesig = 0
         self.busy = False  # netpoll is using the buffer: one called in its middle finds nothing
         self.buffer = EventBuffer()
+        self.lost = (
+            False  # in a forked child, which could not make an epoll instance of its own: at the next wait
+        )
 
     def netpollinit(self) -> None:
-        """Create the epoll instance and the break descriptor (L1).  OSError if the process is out of descriptors."""
-        epfd = _sys.epoll_create1(EPOLL_CLOEXEC)
+        """Create the epoll instance and the break descriptor (L1), and register what is open (in a forked child).
+
+        OSError if the process is out of descriptors."""
+        epfd = high(_sys.epoll_create1(EPOLL_CLOEXEC))
         if epfd < 0:
             raise g.os_error(-epfd, "epoll_create1: cannot start the network poller")
-        breakfd = _sys.eventfd()
+        breakfd = high(_sys.eventfd())
         if breakfd < 0:
             _sys.close(epfd)
             raise g.os_error(-breakfd, "eventfd: cannot start the network poller")
         # Level-triggered: it stays ready until a netpoll that may block has drained it.
-        err = _sys.epoll_ctl(epfd, EPOLL_CTL_ADD, breakfd, EPOLLIN, _BREAK)
-        if err != 0:
-            _sys.close(epfd)
-            _sys.close(breakfd)
-            raise g.os_error(-err, "epoll_ctl: cannot start the network poller")
+        err = -_sys.epoll_ctl(epfd, EPOLL_CTL_ADD, breakfd, EPOLLIN, _BREAK)
         self.epfd = epfd
         self.breakfd = breakfd
         self.wakesig = 0
+        for pd in polldesc.pollcache.table:
+            if pd.fd >= 0 and err == 0:
+                err = self.netpollopen(pd.fd, pd)
+                if err not in _NO_ROOM:
+                    err = 0  # closed behind the poller's back: nothing can become ready there
+        if err != 0:
+            self.shut()
+            raise g.os_error(err, "epoll_ctl: cannot start the network poller")
+        self.lost = False
         self.inited = True
 
+    def shut(self) -> None:
+        """Close what there is."""
+        for fd in (self.epfd, self.breakfd, self.sigfd):
+            if fd >= 0:
+                _sys.close(fd)
+        self.epfd = self.breakfd = self.sigfd = -1
+        self.inited = False
+
     def netpollforked(self) -> None:
-        """In a forked child: an epoll instance of its own, with every open descriptor registered again."""
+        """In a forked child: an epoll instance of its own, with every open descriptor registered again.
+
+        Raises nothing: Python would only print it.  If there is none to be had, the first wait says so, and each later
+        one tries again."""
         if self.epfd < 0:
             return
-        _sys.close(self.epfd)
-        _sys.close(self.breakfd)
-        if self.sigfd >= 0:
-            _sys.close(self.sigfd)  # the parent's; lifecycle asks for another
-            self.sigfd = -1
+        self.shut()  # the signal pipe is the parent's, too: whoever wants one asks again
         self.busy = self.signalled = False
-        self.netpollinit()
-        for pd in polldesc.pollcache.table:
-            if pd.fd >= 0:
-                self.netpollopen(pd.fd, pd)
+        self.lost = True
+        try:
+            self.netpollinit()
+        except OSError:
+            pass
+
+    def recover(self) -> None:
+        """The next attempt.  OSError, which the goroutine that waits gets; not in a tight loop, if it does not care."""
+        try:
+            self.netpollinit()
+        except OSError:
+            time.sleep(_RETRY_S)
+            raise
 
     def netpollsignal(self) -> int:
         """A descriptor for signal.set_wakeup_fd: a signal then ends a blocking netpoll even if it arrives just before the
@@ -92,7 +134,12 @@ class EpollPoller(Poller):
 
         Without it such a signal is not noticed (epoll_wait has not begun, so it says no EINTR; and no bytecode runs any more
         that would see the signal), and its handler, or Ctrl-C, waits for the next event: for ever, perhaps."""
-        r, w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        r, w = map(high, os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK))
+        if r < 0 or w < 0:
+            for fd in (r, w):
+                if fd >= 0:
+                    os.close(fd)
+            raise g.os_error(-min(r, w), "pipe2: cannot make the signal pipe")
         err = _sys.epoll_ctl(self.epfd, EPOLL_CTL_ADD, r, EPOLLIN, _SIGNAL)
         if err != 0:
             os.close(r)
@@ -131,6 +178,8 @@ class EpollPoller(Poller):
 
         *delay* < 0 blocks, 0 polls, > 0 waits at most so many ns.  When a signal cuts a wait short the list may be empty
         early."""
+        if self.epfd < 0 and self.lost and delay != 0:
+            self.recover()
         if self.epfd < 0 or self.busy:
             return self.nothing
         self.busy = True
