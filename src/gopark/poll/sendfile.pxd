@@ -7,3 +7,5 @@ cdef int _W
 
 cdef class Source:
     cdef readonly int fd
+    @cython.locals(fd=int)
+    cpdef object close(self)

@@ -11,6 +11,7 @@ there is first read in by a thread of the blocking pool; one that is costs one m
 import errno
 import io
 import os
+from contextlib import suppress
 from typing import Any
 
 from gopark.poll.fd import FD, partial
@@ -23,7 +24,8 @@ _W = pollstate.MODE_W
 _PIECE = 4 << 20  # bytes a call: a larger one would keep everybody else waiting
 _COPY = 256 << 10  # bytes a step of the fallback
 _FURTHEST = (1 << 63) - 1  # the largest offset
-_UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EOVERFLOW)
+_MAX_FD = 0x7FFFFFFF
+_UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 
 # Python's wrappers around an open file, by full name (not to import their modules), and where that file is in them.
 _INSIDE = {
@@ -35,21 +37,26 @@ _BUFFERED = (io.BufferedReader, io.BufferedWriter, io.BufferedRandom)
 
 
 class Source:
-    """A descriptor of our own for a file, closed when nobody needs it any more.
+    """A descriptor of our own for a file, closed when this object goes, if not before.
 
     Our own, because the program may close the file meanwhile, and then another's gets its number."""
 
     def __init__(self, number: int) -> None:
         self.fd = -1
-        fd = _sys.dup(number)
+        fd = _sys.dup(number) if 0 <= number <= _MAX_FD else -errno.EBADF
         if fd < 0:
             raise OSError(-fd, f"send_file: {os.strerror(-fd).lower()}")
         self.fd = fd
 
+    def close(self) -> None:
+        """Close it now.  (A thread that reads the file in, for a call that was cancelled, finds that it is closed.)"""
+        fd = self.fd
+        self.fd = -1
+        if fd >= 0:
+            _sys.close(fd)
+
     def __del__(self) -> None:
-        if self.fd >= 0:
-            _sys.close(self.fd)
-            self.fd = -1
+        self.close()
 
 
 def send_file(fd: FD, file: Any, offset: int, count: int | None) -> int:
@@ -69,6 +76,8 @@ def send_file(fd: FD, file: Any, offset: int, count: int | None) -> int:
         if e.errno == errno.EBADF:
             raise ValueError(f"send_file: file must be open for reading, not {file!r}") from None
         raise
+    finally:
+        source.close()
     return sent
 
 
@@ -82,7 +91,10 @@ def _open(file: Any) -> Source | None:
     number = plain.fileno()
     source = Source(number)
     # Had it been closed just before, the number would be another's: but then it says so now.
-    return source if plain.fileno() == number else None
+    if plain.fileno() == number:
+        return source
+    source.close()
+    return None
 
 
 def _plain(file: Any) -> Any:
@@ -119,13 +131,12 @@ def _send(fd: FD, source: Source, offset: int, count: int | None) -> "tuple[int,
             if at >= there:
                 there = min(end, at + _PIECE)
                 if not _cached(source.fd, at):
-                    # The source goes along: whoever is cancelled here closes it when the thread has done with it.
                     blocking(_read_in, source, at, there)
                     fd.prepare(_W, "sendfile")
             n = _sys.sendfile(fd.sysfd, source.fd, at, there - at)
             if n > 0:
                 sent += n
-            elif n == 0:
+            elif n == 0 or n == -errno.EOVERFLOW:  # the end, or beyond where any file's can be
                 break
             elif n == -errno.EAGAIN:
                 fd.wait(_W, "sendfile")
@@ -166,7 +177,7 @@ def _copy_file(fd: FD, source: Source, offset: int, count: int | None, before: i
 
     def read(at: int, n: int) -> bytes:
         try:
-            return os.pread(source.fd, n, at)
+            return os.pread(source.fd, min(n, _FURTHEST - at), at)
         except OSError as e:
             raise fd.system_error("sendfile", e.errno or errno.EIO) from None
 
@@ -196,7 +207,8 @@ def _copy_object(fd: FD, file: Any, offset: int, count: int | None) -> int:
     try:
         return _copy(fd, read, offset, count)
     finally:
-        file.seek(before)
+        with suppress(OSError, ValueError):  # one that can only go forward
+            file.seek(before)
 
 
 def _copy(fd: FD, read: Any, offset: int, count: int | None, before: int = 0) -> int:

@@ -329,6 +329,8 @@ def set_nonblock(fd: int) -> int:
 
 def dup(fd: int) -> int:
     """Another descriptor for the same file, close-on-exec and not among the standard ones, or a negative errno."""
+    if fd < 0:
+        return -_errno.EBADF
     try:
         return _fcntl.fcntl(fd, _fcntl.F_DUPFD_CLOEXEC, 3)
     except OSError as e:
