@@ -3,7 +3,6 @@ other."""
 
 import errno
 import socket
-from collections import deque
 from collections.abc import Callable
 from os import PathLike
 from typing import NamedTuple
@@ -116,7 +115,7 @@ class Dialer:
         try:
             race.enter(lambda: self._dial_serial(network, preferred, until))
             select(race.news.on_recv(), timeout=max(0, self.fallback_delay) / 1e9)
-            if not race.won:
+            if not len(race.won):
                 race.enter(lambda: self._dial_serial(network, others, until))
             conn = race.wait(lambda: False)
         finally:
@@ -232,7 +231,7 @@ class _Race:
         self.contenders: list[Goroutine] = []
         self.running = 0
         # Connections that nobody has taken yet.  Whoever takes one out owns it: of two, on whatever turn, only one can.
-        self.won: deque[Conn] = deque()
+        self.won = Chan(4)
         self.errors: dict[int, BaseException] = {}  # by contender
         self.over = False
 
@@ -247,7 +246,7 @@ class _Race:
     def contend(self, number: int, dial: Callable[[], Conn]) -> None:
         try:
             if not self.over:
-                self.won.append(dial())
+                self.won.try_send(dial())
         except BaseException as e:
             self.errors[number] = e
             if not isinstance(e, Exception):
@@ -260,9 +259,13 @@ class _Race:
 
     def wait(self, given_up: Callable[[], bool]) -> Conn | None:
         """The first connection; None if every contender has failed, or as soon as *given_up()* after a tell."""
-        while self.running and not self.won and not given_up():
+        while self.running and not len(self.won) and not given_up():
             self.news.recv()
-        return self.won.popleft() if self.won else None
+        return self.take()
+
+    def take(self) -> Conn | None:
+        conn: Conn | None = self.won.try_recv()[0]
+        return conn
 
     def error(self) -> BaseException:
         """The first contender's error."""
@@ -276,11 +279,7 @@ class _Race:
         self.close_all()
 
     def close_all(self) -> None:
-        while True:
-            try:
-                conn = self.won.popleft()
-            except IndexError:
-                return
+        while (conn := self.take()) is not None:
             conn.close()
 
 

@@ -157,7 +157,12 @@ class BoundPath:
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(path)
         self.pid = os.getpid()
-        self.identity = self._identity()
+        self.identity: tuple[int, int] | None = None
+
+    def bound(self) -> None:
+        """bind has just made it."""
+        if self.identity is None:
+            self.identity = self._identity()
 
     def _identity(self) -> tuple[int, int] | None:
         try:
@@ -228,15 +233,18 @@ def _listen(network: str, where: resolver.IPAddr, backlog: int, prefix: str) -> 
         if where.family == socket.AF_INET6:
             only = int(network == "tcp6")
             options.check(prefix, _sys.setsockopt(sysfd, socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only))
-        options.check(prefix, _sys.bind(sysfd, sockaddr.pack(where.family, where.sockaddr)))
         if isinstance(where.sockaddr, str):
             path = BoundPath(where.sockaddr)
+        options.check(prefix, _sys.bind(sysfd, sockaddr.pack(where.family, where.sockaddr)))
+        if path is not None:
+            path.bound()
         options.check(prefix, _sys.listen(sysfd, min(backlog, _MAX_BACKLOG)))
         fd.laddr = sockaddr.known(_sys.getsockname(sysfd))
         register(fd, prefix)
         return Listener(fd, fd.laddr, path)
     except BaseException:
-        if path is not None:
+        if path is not None and fd.sysfd >= 0 and sockaddr.known(_sys.getsockname(fd.sysfd)):
+            path.bound()  # it is, even if a signal handler has raised just after bind
             path.remove()
         fd.abort()
         raise
