@@ -210,6 +210,19 @@ def test_local_addr_may_have_a_zone() -> None:
 # -- from where ----------------------------------------------------------------------------------------------------
 
 
+def test_another_thread_may_listen_adopt_and_look_up() -> None:
+    listener = gopark.blocking(net.listen, "tcp", "localhost:0")
+    assert set(gopark.blocking(net.lookup_host, "localhost")) <= {"127.0.0.1", "::1"}
+    s = socket.create_connection(listener.addr[:2])
+    with listener, gopark.blocking(net.from_socket, s) as a, listener.accept() as b:
+        a.write(b"adopted")
+        assert b.read() == b"adopted"
+    c, d = gopark.blocking(net.pipe)
+    with c, d:
+        c.write(b"piped")
+        assert d.read() == b"piped"
+
+
 @pytest.mark.no_run
 def test_a_dial_from_another_thread_is_refused_before_anything_is_sent() -> None:
     def main() -> None:

@@ -32,8 +32,6 @@ _BACKOFF_MAX = 1_000_000_000
 _MAX_BACKLOG = 0x7FFFFFFF  # listen(2) takes an int; the kernel lowers it to somaxconn
 _WILDCARDS = ("0.0.0.0", "::", "::ffff:0.0.0.0")
 
-_p = proc.getp()
-
 
 def somaxconn() -> int:
     """The largest accept queue that the kernel allows."""
@@ -98,7 +96,7 @@ class Listener:
     def _wake(self) -> None:
         # Handed over, not done here: this may be another thread, or a signal handler in the middle of a park.
         if self._waiting:
-            _p.inject(self._backoff.wake_all)
+            proc.later(self._backoff.wake_all)
 
     @property
     def addr(self) -> Address:

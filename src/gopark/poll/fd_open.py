@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """How an FD comes to own a descriptor: new sockets, pairs, sockets that the program had.
 
 A descriptor has one owner from its first moment to its last: what owns it is an object whose end closes it, whatever is

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Files to sockets without a copy through this process: sendfile(2), in pieces, with a fallback.  After Go's
 internal/poll.
 
@@ -15,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from gopark.poll.fd import FD, partial
-from gopark.runtime import _sys, pollstate
+from gopark.runtime import _sys, pollstate, proc
 from gopark.runtime.blocking import blocking
 from gopark.runtime.g import Cancelled
 from gopark.runtime.sysmon import no_preempt
@@ -41,6 +42,9 @@ class Source:
 
     Our own, because the program may close the file meanwhile, and then another's gets its number."""
 
+    def __cinit__(self) -> None:
+        self.fd = -1  # compiled core: also of one that is made without __init__
+
     def __init__(self, number: int) -> None:
         self.fd = -1
         fd = _sys.dup(number) if 0 <= number <= _MAX_FD else -errno.EBADF
@@ -61,6 +65,8 @@ class Source:
 
 def send_file(fd: FD, file: Any, offset: int, count: int | None) -> int:
     """Send *count* bytes (None: all) of *file* from *offset*; how many went.  The file's own position is left as it is."""
+    if proc.elsewhere():
+        fd.refuse("sendfile")  # before any effect on the file
     source = _open(file)
     if source is None:
         return _copy_object(fd, file, offset, count)
