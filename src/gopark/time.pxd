@@ -21,6 +21,7 @@ cdef class Timer:
     cpdef bint stop(self) except -1
     @cython.locals(ns=int64_t)
     cpdef bint reset(self, object seconds) except -1
+    @cython.locals(due=int64_t)
     cpdef object open(self)
     @cython.locals(when=int64_t)
     cpdef object arm(self, int64_t ns)

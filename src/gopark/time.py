@@ -86,11 +86,12 @@ class Timer:
     def open(self) -> None:
         if self.chan is not None:
             return
+        due = self.rt.when  # AttributeError for a Timer that was not initialised
         _sys.track(self)
         _sys.track(self.rt)
         self.chan = Chan(1)
         self.rt.arg = ChanRef(self.chan)
-        if self.rt.when != 0:
+        if due != 0:
             self.rt.arg.rt = self.rt
         elif self.unsent and not self.endless:
             self.unsent = False

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Blocking calls: fn runs on an OS thread, the calling goroutine parks.
 
 For what can block and cannot be polled: name look-ups, files, C libraries.  The pool starts a thread when a call finds

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Cond: wait for an event that others signal, with a mutex around what the event is about.  After Go's
 sync.Cond.
 

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Mutex: mutual exclusion, in Go's two modes.  After Go's internal/sync.Mutex.
 
 Normal mode: waiters queue first in first out, but one that is woken does not own the mutex yet: it competes

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Once: do something exactly once.  After Go's sync.Once."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """RWMutex: many readers or one writer, with Go's preference.  After Go's sync.RWMutex.
 
 A writer that waits keeps new readers out, so readers cannot starve it.  When it unlocks, all readers that

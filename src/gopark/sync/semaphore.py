@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Semaphore: a weighted semaphore, first in first out.  After golang.org/x/sync/semaphore.
 
 The first waiter decides: while what it asks for is not there, who comes later waits behind it, even for less.

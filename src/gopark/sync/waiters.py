@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """What every primitive of this package waits on: a first-in first-out list of goroutines and of other OS
 threads.
 

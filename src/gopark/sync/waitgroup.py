@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """WaitGroup: wait until a number of things are done.  After Go's sync.WaitGroup."""
 
 from collections.abc import Callable
