@@ -459,12 +459,17 @@ def attach(ctx: Context, *conns: HasDeadline) -> Iterator[None]:
     over = False
 
     def expire() -> None:
+        late: Exception | None = None
         if not over:
             for conn in conns:
                 try:
                     conn.set_deadline(-1.0)
                 except OSError:
                     pass  # closed: nobody is blocked in it
+                except Exception as e:  # a program's own object
+                    late = late or e
+        if late is not None:
+            raise late
 
     stop = on_end(ctx, lambda: expire() if time.here() else _p.inject(expire))
     try:

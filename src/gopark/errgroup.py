@@ -137,13 +137,16 @@ class Group:
 
     def _start(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Goroutine:
         self._left.add(1)
-        # Looked at once more, now that the block cannot end: it may have while we waited for a slot.
-        if self._state != "open":
+        try:
+            # Looked at once more, now that the block cannot end: it may have while we waited for a slot.
+            if self._state != "open":
+                raise RuntimeError("Group.go: the group's `with` block has ended")
+            gp = proc.newproc(fn, args, kwargs or None)
+        except BaseException:
             self._left.done()
             if self._slots is not None:
                 self._slots.release()
-            raise RuntimeError("Group.go: the group's `with` block has ended")
-        gp = proc.newproc(fn, args, kwargs or None)
+            raise
         self._started += 1
         self._running.add(gp)
         on_end(gp, lambda: self._ended(gp))

@@ -14,7 +14,7 @@ import builtins
 import os
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from gopark.runtime.blocking import Gate, blocking, blocking_at
 from gopark.runtime.proc import shield
@@ -125,6 +125,9 @@ class File:
         raise AttributeError(
             f"a gopark.files.File has no {name!r}; the file object itself is its attribute 'wrapped'"
         )
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("a File cannot be copied or pickled: the file is open once")
 
     def __repr__(self) -> str:
         return f"<gopark.files.File {self.wrapped!r}>"

@@ -6,6 +6,7 @@ import pytest
 
 import gopark
 from gopark import context, net
+from support import goroutines, parked
 
 
 def full_listener() -> tuple[socket.socket, list[socket.socket], str]:
@@ -118,3 +119,24 @@ def test_connections_own_deadline_is_still_reported_as_such() -> None:
                 a.read()
 
     gopark.run(main)
+
+
+@goroutines
+def test_an_object_that_fails_keeps_no_other_from_being_told() -> None:
+    class Own:
+        def set_deadline(self, when: float | None) -> None:
+            raise ValueError("not mine")
+
+    a, b = net.pipe()
+    ctx = context.with_cancel()
+
+    def read() -> None:
+        with context.attach(ctx, Own(), a):
+            a.read()
+
+    with a, b:
+        reader = parked(gopark.go(read))
+        with pytest.raises(ValueError, match="not mine"):
+            ctx.cancel()
+        with pytest.raises(context.Canceled):
+            reader.result(10)

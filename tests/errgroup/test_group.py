@@ -317,3 +317,23 @@ def test_goroutine_that_a_thread_started_is_seen_to_end_by_the_scheduler(monkeyp
 def test_group_cannot_be_copied(copied: Callable[[object], object]) -> None:
     with pytest.raises(TypeError, match="a Group cannot be copied or pickled"):
         copied(Group())
+
+
+def test_goroutine_that_cannot_be_started_counts_for_nothing() -> None:
+    """A thread comes too late: the run has ended.  Nobody would wait for it, and no slot is lost."""
+    group = Group(limit=1)
+    gopark.run(group.__enter__)
+    refused: list[BaseException] = []
+
+    def late() -> None:
+        for _ in range(2):
+            try:
+                group.go(int)
+            except RuntimeError as e:
+                refused.append(e)
+
+    thread = threading.Thread(target=late)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive() and len(refused) == 2
+    assert group.statistics().started == 0 and group._left.count == 0

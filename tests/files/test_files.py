@@ -1,9 +1,12 @@
 """Files: what Python's file objects do, on threads; one call at a time, and none lost to cancellation."""
 
+import copy
 import io
 import os
+import pickle
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -143,12 +146,12 @@ def test_who_waits_for_a_file_on_a_thread_of_its_own_has_its_turn_in_order() -> 
     got: list[bytes] = []
     thread = threading.Thread(target=lambda: got.append(f.read(3)))
     thread.start()
-    eventually(lambda: f._gate.waiting == 1)
+    eventually(lambda: f._gate.size == 1)
     last = parked(go(f.read, 4))
     slow.go_on.set()
     eventually(lambda: not thread.is_alive())
     assert (first.result(20), got, last.result(20)) == (b"01", [b"234"], b"5678")
-    assert slow.most == 1 and f._gate.running == f._gate.waiting == 0
+    assert slow.most == 1 and f._gate.running == f._gate.size == 0
 
 
 def test_a_forked_child_need_not_wait_for_the_parents_call() -> None:
@@ -194,3 +197,9 @@ def test_a_thread_of_its_own_may_use_a_file_too(tmp_path: Path) -> None:
             return bytes(f.read())
 
     assert gopark.blocking(work) == b"from a thread"
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_file_cannot_be_copied(copied: Callable[[object], object]) -> None:
+    with pytest.raises(TypeError, match="a File cannot be copied or pickled"):
+        copied(files.wrap(io.BytesIO()))

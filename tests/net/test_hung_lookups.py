@@ -24,7 +24,7 @@ def test_hung_lookups_leave_threads_to_other_calls(monkeypatch: pytest.MonkeyPat
     lookups = [parked(go(net.lookup_host, f"name{i}.test"), "blocking call") for i in range(many)]
     try:
         eventually(lambda: resolver._lookups.running == resolver._lookups.limit)
-        assert resolver._lookups.waiting == many - resolver._lookups.limit
+        assert resolver._lookups.size == many - resolver._lookups.limit
         assert gopark.statistics().threads <= resolver._lookups.limit < blocking.MAX_THREADS
         assert go(gopark.blocking, int, "7").result(10) == 7
         for g in lookups[-5:]:  # who gives up while it waits for its turn
@@ -33,4 +33,4 @@ def test_hung_lookups_leave_threads_to_other_calls(monkeypatch: pytest.MonkeyPat
         answer.set()
     assert all(g.result(20) == ["192.0.2.1"] for g in lookups[:-5])
     assert all(g.join(20) and isinstance(g.exception, gopark.Cancelled) for g in lookups[-5:])
-    assert resolver._lookups.running == resolver._lookups.waiting == 0
+    assert resolver._lookups.running == resolver._lookups.size == 0

@@ -84,6 +84,7 @@ KEPT = {
     "gopark.runtime.chan.SudogQ": "its Chan, for ever",
     "gopark.runtime.blocking.Call": "the frame of who waits for it, and unlinks it; or of its thread",
     "gopark.runtime.blocking.Worker": "the frame of its thread",
+    "gopark.runtime.blocking.Gate": "the module or the File that owns it, and the frames of who waits there",
     "gopark.runtime.blocking.Pool": "its threads' frames, and the module",
 }
 

@@ -13,12 +13,14 @@ cdef int _OVER
 cdef P _p
 cdef Pool _pool
 
-cdef class Gate:
-    cdef readonly Py_ssize_t limit
-    cdef readonly Py_ssize_t running
-    cdef readonly Py_ssize_t waiting
+cdef class Queue:
     cdef Call head
     cdef Call tail
+    cdef readonly Py_ssize_t size
+
+cdef class Gate(Queue):
+    cdef readonly Py_ssize_t limit
+    cdef readonly Py_ssize_t running
     cdef Pool pool
 
 cdef class Call(ParkLock):
@@ -50,17 +52,14 @@ cdef class Worker:
     cdef Worker over
     cdef Worker under
 
-cdef class Pool:
-    cdef Call head
-    cdef Call tail
-    cdef readonly Py_ssize_t queued
+cdef class Pool(Queue):
     cdef Worker top
     cdef readonly Py_ssize_t idle
     cdef readonly Py_ssize_t threads
     cdef Py_ssize_t started
-    @cython.locals(gate=Gate, last=Call, stale=Call, old=Pool, worker=Worker, under=Worker)
+    @cython.locals(gate=Gate, queue=Queue, state=int, last=Call, stale=Call, old=Pool, worker=Worker, under=Worker)
     cdef object enter(self, Call call)
-    @cython.locals(gate=Gate, before=Call, after=Call, last=Call, following=Call)
+    @cython.locals(gate=Gate, queue=Queue, state=int, before=Call, after=Call, last=Call, following=Call)
     cdef object leave(self, Call call, bint ran)
     @cython.locals(call=Call, after=Call, under=Worker)
     cdef Call take(self, Worker worker)

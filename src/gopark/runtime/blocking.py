@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from gopark.runtime import _sys, cpus, proc
-from gopark.runtime.g import GWAITING, Goroutine, ParkLock, waiting_threads
+from gopark.runtime.g import GWAITING, FatalError, Goroutine, ParkLock, waiting_threads
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -43,15 +43,22 @@ _OVER = 4  # it has ended, or will never begin
 _p = proc.getp()
 
 
-class Gate:
-    """At most *limit* of the calls that go through it run at a time; the others wait, first come first served."""
+class Queue:
+    """Calls that wait, first come first served; they are linked through their own fields."""
+
+    def __init__(self) -> None:
+        self.head: Call | None = None
+        self.tail: Call | None = None
+        self.size = 0
+
+
+class Gate(Queue):
+    """At most *limit* of the calls that go through it run at a time; the others wait before it."""
 
     def __init__(self, limit: int) -> None:
+        Queue.__init__(self)
         self.limit = limit
         self.running = 0  # calls that are past it: they run, or wait for a thread
-        self.head: Call | None = None  # calls that wait before it
-        self.tail: Call | None = None
-        self.waiting = 0
         self.pool: Pool | None = None  # whose calls these are: a forked child has another
 
 
@@ -111,6 +118,8 @@ class Call(ParkLock):
 
     def finish(self) -> None:
         """On the runtime's thread, when it has run."""
+        if self.state != _RUNNING:
+            raise FatalError("runtime: a blocking call has ended twice")
         self.state = _OVER
         _p.external -= 1
         gp = self.gp
@@ -133,13 +142,11 @@ class PoolThread(threading.Thread):
     """The same as Python's other threads see it: it has a name."""
 
 
-class Pool:
+class Pool(Queue):
     """The threads, and the calls that wait for one."""
 
     def __init__(self) -> None:
-        self.head: Call | None = None  # the queue
-        self.tail: Call | None = None
-        self.queued = 0
+        Queue.__init__(self)
         self.top: Worker | None = None  # the idle threads: the one that has been idle for the shortest time
         self.idle = 0
         self.threads = 0  # alive, or about to be
@@ -150,6 +157,8 @@ class Pool:
     def enter(self, call: Call) -> Any:  # atomic
         """Put *call* where it waits for its turn.  What is to be released: an idle thread's lock."""
         gate = call.gate
+        queue: Queue = self
+        state = _QUEUED if call.lock is None else _RUNNING
         if gate is not None:
             if gate.pool is not self:
                 # We are a forked child: who was on either side of the gate is the parent's.
@@ -157,31 +166,25 @@ class Pool:
                 old = gate.pool  # noqa: F841
                 gate.pool = self
                 gate.head = gate.tail = None
-                gate.running = gate.waiting = 0
+                gate.running = gate.size = 0
             if gate.running >= gate.limit:
-                call.state = _GATED
-                last = gate.tail
-                call.before = last
-                if last is None:
-                    gate.head = call
-                else:
-                    last.after = call
-                gate.tail = call
-                gate.waiting += 1
-                return None
-            gate.running += 1
-        if call.lock is not None:
-            call.state = _RUNNING
+                queue = gate
+                state = _GATED
+            else:
+                gate.running += 1
+        call.state = state
+        if state == _RUNNING:
             return None
-        call.state = _QUEUED
-        last = self.tail
+        last = queue.tail
         call.before = last
         if last is None:
-            self.head = call
+            queue.head = call
         else:
             last.after = call
-        self.tail = call
-        self.queued += 1
+        queue.tail = call
+        queue.size += 1
+        if state == _GATED:
+            return None
         worker = self.top
         if worker is None:
             return None
@@ -197,41 +200,37 @@ class Pool:
         """*call* has ended (*ran*), or is taken back if it has not begun; it is _OVER then.  What is to be released: the
         lock of a thread whose call is let through in its place."""
         gate = call.gate
-        before = call.before
-        after = call.after
-        if call.state == _GATED and gate is not None:
+        state = call.state
+        if state == _GATED or state == _QUEUED:
+            queue: Queue = self
+            if state == _GATED and gate is not None:
+                queue = gate
+            before = call.before
+            after = call.after
             if before is None:
-                gate.head = after
+                queue.head = after
             else:
                 before.after = after
             if after is None:
-                gate.tail = before
+                queue.tail = before
             else:
                 after.before = before
             call.before = call.after = None
-            gate.waiting -= 1
+            queue.size -= 1
             call.state = _OVER
-            return None
-        if call.state == _QUEUED:
-            if before is None:
-                self.head = after
-            else:
-                before.after = after
-            if after is None:
-                self.tail = before
-            else:
-                after.before = before
-            call.before = call.after = None
-            self.queued -= 1
-            call.state = _OVER
+            if state == _GATED:
+                return None
         elif not ran:
             return None
         if gate is None or gate.pool is not self:
             return None
         following = gate.head
+        if gate.running <= 0:
+            raise FatalError("runtime: a blocking call left a gate that none had entered")
         if following is None:
             gate.running -= 1
             return None
+        assert following.state == _GATED and gate.running <= gate.limit
         after = following.after
         gate.head = after
         if after is None:
@@ -239,7 +238,7 @@ class Pool:
         else:
             after.before = None
         following.after = None
-        gate.waiting -= 1
+        gate.size -= 1
         if following.lock is not None:
             following.state = _RUNNING
             return following.lock
@@ -251,7 +250,7 @@ class Pool:
         else:
             last.after = following
         self.tail = following
-        self.queued += 1
+        self.size += 1
         return None
 
     def take(self, worker: Worker) -> Call | None:  # atomic
@@ -271,9 +270,11 @@ class Pool:
             self.tail = None
         else:
             after.before = None
+        assert call.state == _QUEUED and call.before is None
         call.after = None
         call.state = _RUNNING
-        self.queued -= 1
+        self.size -= 1
+        assert self.size >= 0 and (self.size > 0) == (after is not None)
         return call
 
     def rouse(self) -> Any:  # atomic
@@ -304,6 +305,7 @@ class Pool:
         worker.over = worker.under = None
         self.idle -= 1
         self.threads -= 1
+        assert 0 <= self.idle <= self.threads
         return True
 
     # -- what follows them ---------------------------------------------------------------------------------------------
@@ -477,13 +479,13 @@ def wait_here(gate: Gate, fn: Callable[..., Any], args: tuple[Any, ...], kwargs:
         lock = pool.rouse()
         if lock is not None:
             lock.release()
-        elif pool.queued > 0:
+        elif pool.size > 0:
             pool.hire()
 
 
 def counts() -> tuple[int, int, int]:
     """(threads alive, threads idle, calls that wait for a thread)."""
-    return _pool.threads, _pool.idle, _pool.queued
+    return _pool.threads, _pool.idle, _pool.size
 
 
 def forked() -> None:

@@ -177,6 +177,7 @@ class Cond(Waiters):
             after.waitprev = None
         gp.waitnext = None
         self.size -= 1
+        assert gp.waitval != _SIGNALLED
         parked = gp.waitval == _PARKED
         gp.waitval = _SIGNALLED
         # atomic: end

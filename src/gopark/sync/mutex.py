@@ -116,6 +116,7 @@ class Mutex(Waiters):
             mode = _AWOKE
 
     def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
+        assert gp.waitprev is None and gp.waitnext is None, "on two waiting lists"
         if mode == _AWOKE:
             self.woken = False
         if not self.locked:

@@ -84,6 +84,7 @@ class Once(Waiters):
         return True
 
     def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
+        assert gp.waitprev is None and gp.waitnext is None, "on two waiting lists"
         if self.state == _DONE:
             return False
         before = self.tail

@@ -154,6 +154,7 @@ class RWMutex(Waiters):
         return RLocker(self)
 
     def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
+        assert gp.waitprev is None and gp.waitnext is None, "on two waiting lists"
         if mode == _READ:
             if not self.locked and self.head is None:
                 self.readers += 1

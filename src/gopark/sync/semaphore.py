@@ -77,6 +77,7 @@ class Semaphore(Waiters):
         if gp is None or gp.waitval > self.free:
             return False
         self.free -= gp.waitval
+        assert 0 <= self.free <= self.total
         after = gp.waitnext
         self.head = after
         if after is None:
@@ -96,6 +97,7 @@ class Semaphore(Waiters):
         return k
 
     def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
+        assert gp.waitprev is None and gp.waitnext is None, "on two waiting lists"
         before = self.tail
         if before is None:
             if self.free >= gp.waitval:

@@ -34,6 +34,7 @@ class Waiters(ParkLock):
         self.size = 0  # linked now
 
     def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
+        assert gp.waitprev is None and gp.waitnext is None, "on two waiting lists"
         gp.waitprev = self.tail
         if self.tail is None:
             self.head = gp

@@ -110,6 +110,7 @@ class WaitGroup(Waiters):
         return True
 
     def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
+        assert gp.waitprev is None and gp.waitnext is None, "on two waiting lists"
         if self.count == 0:
             return False
         gp.waitval = self.round
