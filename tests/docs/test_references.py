@@ -9,7 +9,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "gopark"
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "ARCHITECTURE.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 REFERENCE = re.compile(r"`([\w./]+\.(?:py|pyx|pxi|h))::([\w.]+)`")
 FILE = re.compile(r"`([\w./]+/[\w.]+\.(?:py|pyx|pxi|h|pxd))`")
 

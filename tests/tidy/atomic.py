@@ -117,7 +117,9 @@ class Checker:
             if module.path.suffix == ".py":
                 self._find(module)
             else:
-                found = filter(None, map(PYX_MARK.match, module.path.read_text().splitlines()))
+                parts = [module.path, *module.path.parent.glob(f"{module.path.stem}*.pxi")]
+                lines = [line for part in parts for line in part.read_text().splitlines()]
+                found = filter(None, map(PYX_MARK.match, lines))
                 self.names |= {f"{module.name}.{match[1]}" for match in found}
         self._overrides()
         for marked in self.marked:

@@ -46,7 +46,7 @@ def name(path: Path) -> str:
 
 
 def files_are_short() -> Iterator[str]:
-    for path in files(*CODE, suffixes=(".py", ".pyx", ".pxd", ".h", ".c")):
+    for path in files(*CODE, suffixes=(".py", ".pyx", ".pxi", ".pxd", ".h", ".c")):
         lines = text(path).count("\n")
         if lines > FILE_LINES:
             yield f"{name(path)}: {lines} lines, more than {FILE_LINES}: which room of it can be a file of its own?"
@@ -143,7 +143,7 @@ def is_module(full: str) -> bool:
 
 
 def floors_import_downward_only() -> Iterator[str]:
-    for path in files("src/gopark", suffixes=(".py", ".pyx", ".pxd")):
+    for path in files("src/gopark", suffixes=(".py", ".pyx", ".pxi", ".pxd")):
         me = module_of(path)
         for line, module in imports(path):
             if floor(module) > floor(me):
@@ -167,7 +167,7 @@ TABLES = {"src/gopark/runtime/epoll.py", "src/gopark/runtime/pollstate.py"}
 
 def definitions(path: Path) -> Iterator[tuple[int, str]]:
     """(line, name) of functions, classes, module variables and instance attributes."""
-    if path.suffix == ".pyx":
+    if path.suffix in (".pyx", ".pxi"):
         for number, line in enumerate(text(path).splitlines(), 1):
             if match := re.match(r"(?:cdef|cpdef|def)\b.*?(\w+)\(.*:\s*(?:#.*)?$", line):
                 yield number, match[1]
@@ -186,14 +186,14 @@ def definitions(path: Path) -> Iterator[tuple[int, str]]:
 def nothing_is_unused() -> Iterator[str]:
     """By name alone: what shares its name with something that is used passes."""
     words: Counter[str] = Counter()
-    for path in files("src/gopark", suffixes=(".py", ".pyx", ".h")):
+    for path in files("src/gopark", suffixes=(".py", ".pyx", ".pxi", ".h")):
         words.update(
             re.findall(r"\w+", re.sub(r"#.*", "", text(path)) if path.suffix != ".h" else text(path))
         )
     documents = "\n".join(map(text, [*files("docs", suffixes=(".md",)), *ROOT.glob("*.md")]))
     documented = set(re.findall(r"\w+", documents))
     public = documented | set(re.findall(r"\w+", "\n".join(map(text, files("tests", "examples")))))
-    for path in files("src/gopark", suffixes=(".py", ".pyx")):
+    for path in files("src/gopark", suffixes=(".py", ".pyx", ".pxi")):
         # What programs use is used if a test does; the floors below need more of a reason.
         outside = public if floor(module_of(path)) > 2 else documented | USED_FROM_OUTSIDE.keys()
         for line, found in definitions(path):
@@ -204,7 +204,9 @@ def nothing_is_unused() -> Iterator[str]:
 
 def exceptions_are_still_needed() -> Iterator[str]:
     defined = {
-        found for path in files("src/gopark", suffixes=(".py", ".pyx")) for _, found in definitions(path)
+        found
+        for path in files("src/gopark", suffixes=(".py", ".pyx", ".pxi"))
+        for _, found in definitions(path)
     }
     for gone in USED_FROM_OUTSIDE.keys() - defined:
         yield f"tests/tidy/rules.py: USED_FROM_OUTSIDE: there is no {gone} any more"
@@ -242,7 +244,7 @@ BANNED: dict[str, tuple[str, tuple[str, ...], set[str]]] = {
 
 def banned_words() -> Iterator[str]:
     for pattern, (why, folders, allowed) in BANNED.items():
-        for path in files(*folders, suffixes=(".py", ".pyx", ".pyi", ".pxd", ".h", ".md")):
+        for path in files(*folders, suffixes=(".py", ".pyx", ".pxi", ".pyi", ".pxd", ".h", ".md")):
             if name(path) in allowed or path.name == "rules.py":
                 continue
             for match in re.finditer(pattern, text(path)):
