@@ -1,6 +1,7 @@
 """Who is made runnable while the scheduler is about to wait runs at once, wherever the program's code did it."""
 
 import gc
+import signal
 import sys
 import threading
 import time
@@ -186,3 +187,33 @@ def test_finalizers_that_yield_anywhere_lose_nobody(collector: None, monkeypatch
     assert [g.result(10) for g in workers] == list(range(10))
     gc.collect()  # here: after the run a finalizer would start another
     assert errors == []
+
+
+@goroutines
+def test_timer_armed_by_a_signal_handler_while_all_wait_is_in_time() -> None:
+    """The poll is waiting for a later timer, or for none."""
+    ch = gopark.Chan(1)
+    before = signal.signal(
+        signal.SIGALRM, lambda signum, frame: gopark.time.after_func(0.01, ch.try_send, 1.0)
+    )
+    try:
+        for later in (None, 3.0):
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            start = time.monotonic()
+            assert gopark.select(ch.on_recv(), timeout=later)[0] == 0
+            assert 0.03 <= time.monotonic() - start < 2
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+@goroutines
+def test_goroutine_started_by_a_signal_handler_while_all_wait_runs_at_once() -> None:
+    ch = gopark.Chan(1)
+    before = signal.signal(signal.SIGALRM, lambda signum, frame: gopark.go(ch.send, 1.0))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        start = time.monotonic()
+        assert gopark.select(ch.on_recv(), timeout=3)[0] == 0
+        assert time.monotonic() - start < 2
+    finally:
+        signal.signal(signal.SIGALRM, before)

@@ -21,9 +21,11 @@ cpdef object poll_close(PollDesc pd)
 cpdef int poll_reset(PollDesc pd, int mode) noexcept
 @cython.locals(err=int)
 cpdef int poll_wait(PollDesc pd, int mode) except -1
-@cython.locals(timers=TimerHeap, rt=Timer, rd0=int64_t, wd0=int64_t, both=bint, both0=bint)
+@cython.locals(t=Timer, rd=int64_t, wd=int64_t, gen=uint64_t)
 cpdef object poll_set_deadline(PollDesc pd, int64_t when, int mode)
-@cython.locals(rg=Goroutine, wg=Goroutine)
+@cython.locals(timers=TimerHeap, rt=Timer, wt=Timer, both=bint, both0=bint, rchanged=bint, wchanged=bint)
+cdef object change_deadlines(PollDesc pd, int64_t rd, int64_t wd)
+@cython.locals(rg=Goroutine, wg=Goroutine, rt=Timer, wt=Timer)
 cpdef object poll_unblock(PollDesc pd)
 cpdef int netpollcheckerr(PollDesc pd, int mode) noexcept
 cpdef object netpollgoready(Goroutine gp)

@@ -108,7 +108,7 @@ def poll_close(pd: PollDesc) -> None:
     polldesc.pollcache.put(pd)
 
 
-def poll_reset(pd: PollDesc, mode: int) -> int:  # atomic
+def poll_reset(pd: PollDesc, mode: int) -> int:  # atomic  # atomic
     """Prepare an operation: the error code if there is one, else the semaphore back to nil."""
     err = netpollcheckerr(pd, mode)
     if err != 0:
@@ -149,44 +149,65 @@ def poll_set_deadline(pd: PollDesc, when: int, mode: int) -> None:
     if _p.thread != 0 and _sys.thread_ident() != _p.thread:
         proc.on_p(partial(deadline_later, pd, pd.gen, when, mode))
         return
-    timers = _p.timers
-    rd0 = pd.rd
-    wd0 = pd.wd
-    both0 = rd0 > 0 and rd0 == wd0
     if when != 0 and (when < 0 or when <= proc.nanotime()):
         when = _EXPIRED
-    if mode & _R:
-        pd.rd = when
-    if mode & _W:
-        pd.wd = when
-    both = pd.rd > 0 and pd.rd == pd.wd
-    # The read side: rt serves both directions when they share a deadline.
-    if pd.rd != rd0 or both != both0:
-        pd.rseq += 1
-        if pd.rd > 0:
-            rt = pd.rt
-            if rt is None or pd.rtboth != both:
-                if rt is not None:
-                    timers.stop(rt)
-                rt = Timer(netpoll_deadline if both else netpoll_read_deadline, pd)
-                pd.rt = rt
-                pd.rtboth = both
-            timers.modify(rt, pd.rd, pd.rseq)
-        elif pd.rt is not None:
-            timers.stop(pd.rt)
-    if pd.wd != wd0 or both != both0:
-        pd.wseq += 1
-        if pd.wd > 0 and not both:
+    gen = pd.gen
+    while True:
+        # What the step needs is made before it: the program's code may run at an allocation, and close the descriptor.
+        rd = when if mode & _R else pd.rd
+        wd = when if mode & _W else pd.wd
+        if rd > 0 and pd.rt is None:
+            t = Timer(netpoll_deadline if pd.rtboth else netpoll_read_deadline, pd)
+            if pd.rt is None:
+                pd.rt = t
+        elif wd > 0 and wd != rd and pd.wt is None:
+            t = Timer(netpoll_write_deadline, pd)
             if pd.wt is None:
-                pd.wt = Timer(netpoll_write_deadline, pd)
-            timers.modify(pd.wt, pd.wd, pd.wseq)
-        elif pd.wt is not None:
-            timers.stop(pd.wt)
+                pd.wt = t
+        else:
+            break
+    if pd.closing or pd.gen != gen:
+        return
+    change_deadlines(pd, rd, wd)
     # In the past: nobody but us will wake them.
-    if pd.rd < 0:
+    if rd < 0:
         netpollgoready(polldesc.netpollunblock(pd, _R, False))
-    if pd.wd < 0:
+    if wd < 0:
         netpollgoready(polldesc.netpollunblock(pd, _W, False))
+    if _p.timers.first < _p.timers.waituntil:
+        _p.timers.end_wait()
+    _p.timers.tidy()
+
+
+def change_deadlines(pd: PollDesc, rd: int, wd: int) -> None:  # atomic
+    """The deadlines are *rd* and *wd* from now on; the timers that need be are there."""
+    timers = _p.timers
+    both0 = pd.rd > 0 and pd.rd == pd.wd
+    both = rd > 0 and rd == wd
+    rchanged = rd != pd.rd or both != both0
+    wchanged = wd != pd.wd or both != both0
+    pd.rd = rd
+    pd.wd = wd
+    # The read side: rt serves both directions when they share a deadline.
+    if rchanged:
+        pd.rseq += 1
+        rt = pd.rt
+        if rd > 0:
+            assert rt is not None
+            if pd.rtboth != both:
+                rt.f = netpoll_deadline if both else netpoll_read_deadline  # safe: functions of this module
+                pd.rtboth = both
+            timers.arm(rt, rd, pd.rseq)
+        elif rt is not None:
+            timers.disarm(rt)
+    if wchanged:
+        pd.wseq += 1
+        wt = pd.wt
+        if wd > 0 and not both:
+            assert wt is not None
+            timers.arm(wt, wd, pd.wseq)
+        elif wt is not None:
+            timers.disarm(wt)
 
 
 def deadline_later(pd: PollDesc, gen: int, when: int, mode: int) -> None:
@@ -199,25 +220,29 @@ def poll_unblock(pd: PollDesc) -> None:
     """Mark closing, invalidate the timers, wake both sides: what a close does first."""
     if pd.closing:
         raise g.FatalError("runtime: unblock on closing polldesc")
+    # atomic: begin
     pd.closing = True
     pd.rseq += 1
     pd.wseq += 1
     rg = polldesc.netpollunblock(pd, _R, False)
     wg = polldesc.netpollunblock(pd, _W, False)
-    if pd.rt is not None:
-        _p.timers.stop(pd.rt)
-        pd.rt = None
-    if pd.wt is not None:
-        _p.timers.stop(pd.wt)
-        pd.wt = None
+    rt = pd.rt
+    wt = pd.wt
+    if rt is not None:
+        _p.timers.disarm(rt)
+    if wt is not None:
+        _p.timers.disarm(wt)
+    pd.rt = pd.wt = None  # moved
+    # atomic: end
     netpollgoready(rg)
     netpollgoready(wg)
+    _p.timers.tidy()
 
 
 # -- the state machine (G11 to G14) ------------------------------------------------------------------------------------
 
 
-def netpollcheckerr(pd: PollDesc, mode: int) -> int:  # atomic
+def netpollcheckerr(pd: PollDesc, mode: int) -> int:  # atomic  # atomic
     """The error code, in its order: closing, deadline expired, not pollable (reading, and the event was only EPOLLERR)."""
     if pd.closing:
         return 1
@@ -228,7 +253,7 @@ def netpollcheckerr(pd: PollDesc, mode: int) -> int:  # atomic
     return 0
 
 
-def netpollgoready(gp: Goroutine | None) -> None:  # atomic
+def netpollgoready(gp: Goroutine | None) -> None:  # atomic  # atomic
     """Make runnable a goroutine that netpollunblock returned (None: nobody), then count it out of the waiters."""
     if gp is not None:
         proc.goready(gp)
@@ -244,7 +269,7 @@ def netpollblock(pd: PollDesc, mode: int, waitio: bool = False) -> bool:
     return block_end(pd, mode)
 
 
-def block_begin(pd: PollDesc, mode: int, waitio: bool) -> bool:  # atomic
+def block_begin(pd: PollDesc, mode: int, waitio: bool) -> bool:  # atomic  # atomic
     """The semaphore to PD_WAIT: True if netpollblock is to park.
 
     Apart from it, as block_end is, because every parked goroutine's stack has a copy of netpollblock's frame."""
@@ -267,7 +292,7 @@ def block_begin(pd: PollDesc, mode: int, waitio: bool) -> bool:  # atomic
     return waitio or netpollcheckerr(pd, mode) == 0
 
 
-def block_end(pd: PollDesc, mode: int) -> bool:  # atomic
+def block_end(pd: PollDesc, mode: int) -> bool:  # atomic  # atomic
     """The semaphore back to nil: True if it was signalled."""
     if mode == _R:
         s = pd.rg
@@ -283,7 +308,7 @@ def block_end(pd: PollDesc, mode: int) -> bool:  # atomic
 # -- deadlines (G16, G17) ----------------------------------------------------------------------------------------------
 
 
-def netpolldeadlineimpl(pd: PollDesc, seq: int, read: bool, write: bool) -> None:  # atomic
+def netpolldeadlineimpl(pd: PollDesc, seq: int, read: bool, write: bool) -> None:  # atomic  # atomic
     """A deadline's timer fired: expire the direction(s), unless the deadline was changed meanwhile."""
     if seq != (pd.rseq if read else pd.wseq):
         return

@@ -131,13 +131,13 @@ class P:
             if not self.block():
                 return None
 
-    def pollnow(self) -> None:
+    def pollnow(self) -> None:  # atomic
         """netpoll(0), and put what is ready on the run queue."""
         self.polltick = self.schedtick
         self.lastpoll = self.coarse
-        self.injectglist(self.poller.netpoll(0))
+        self.injectglist(self.poller.netpoll(0))  # safe: that only looks
 
-    def injectglist(self, torun: GList) -> None:
+    def injectglist(self, torun: GList) -> None:  # atomic
         """Put netpoll's list on the run queue; only then are the goroutines no longer waiters."""
         n = torun.size
         if n:

@@ -40,8 +40,12 @@ cdef class PollCache:
     cdef list table
     cdef PollDesc first
     cdef readonly Py_ssize_t free
-    @cython.locals(pd=PollDesc, first=PollDesc, block=list, n=Py_ssize_t)
+    @cython.locals(block=list)
     cpdef PollDesc alloc(self)
+    @cython.locals(pd=PollDesc, n=uint32_t)
+    cdef object extend(self, list block)
+    @cython.locals(pd=PollDesc)
+    cdef PollDesc take(self)
     @cython.locals(pd=PollDesc)
     cpdef object after_fork(self)
     @cython.locals(pd=PollDesc)

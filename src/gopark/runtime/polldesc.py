@@ -7,7 +7,7 @@ long, is netpoll.py.
 from typing import Any
 
 from gopark.runtime import _sys, pollstate
-from gopark.runtime.g import GList, Goroutine, ParkLock
+from gopark.runtime.g import FatalError, GList, Goroutine, ParkLock
 from gopark.runtime.timers import Timer
 
 POLL_BLOCK_SIZE = 4096  # bytes: PollDescs are allocated a block at a time (K2)
@@ -44,7 +44,7 @@ class PollDesc(ParkLock):
         self.link: PollDesc | None = None  # next in the free list
         self.user: Any = None  # the FDMutex of the descriptor's operations: it has an after_fork
 
-    def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
+    def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic  # atomic
         """gopark's commit hook (Go's netpollblockcommit): PD_WAIT -> G, unless a wake raced it."""
         global netpoll_waiters
         if mode == _R:
@@ -58,7 +58,7 @@ class PollDesc(ParkLock):
         netpoll_waiters += 1
         return True
 
-    def parkcancel(self, gp: Goroutine, mode: int) -> bool:  # atomic
+    def parkcancel(self, gp: Goroutine, mode: int) -> bool:  # atomic  # atomic
         """Unlink a goroutine whose wait is cancelled: G -> nil."""
         global netpoll_waiters
         if mode == _R:
@@ -72,7 +72,7 @@ class PollDesc(ParkLock):
         netpoll_waiters -= 1
         return True
 
-    def parkrefuse(self, mode: int) -> None:  # atomic
+    def parkrefuse(self, mode: int) -> None:  # atomic  # atomic
         """The park was refused (no goroutine to park): PD_WAIT -> nil."""
         if mode == _R:
             self.rg = None
@@ -83,7 +83,7 @@ class PollDesc(ParkLock):
         """For dumps: what this goroutine waits for."""
         return f"fd {self.fd} {'read' if mode == _R else 'write'}"
 
-    def readable_pending(self) -> bool:
+    def readable_pending(self) -> bool:  # atomic
         """An edge for the reader is pending, or the peer has hung up or sent urgent data: a read may find something."""
         return self.rhup or self.rg is _READY
 
@@ -121,18 +121,30 @@ class PollCache:
 
     def alloc(self) -> PollDesc:
         if self.first is None:
-            n = len(self.table)
-            block = [PollDesc(n + i) for i in range(max(1, POLL_BLOCK_SIZE // int(PollDesc.__basicsize__)))]
-            self.table.extend(block)
-            for pd in reversed(block):
-                _sys.untrack(pd)  # Cython's no_gc takes no effect from a .pxd
-                self.put(pd)
-        first = self.first
-        assert first is not None
-        self.first = first.link
-        first.link = None
+            # Made before they are numbered: the program's code may run at an allocation, and come here.
+            block = [PollDesc(0) for _ in range(max(1, POLL_BLOCK_SIZE // int(PollDesc.__basicsize__)))]
+            self.extend(block)
+        return self.take()
+
+    def extend(self, block: list[PollDesc]) -> None:
+        """Add a block to the table and to the free list."""
+        n = len(self.table)
+        self.table.extend(block)  # all or nothing
+        for pd in block:
+            pd.index = n
+            n += 1
+            _sys.untrack(pd)  # Cython's no_gc takes no effect from a .pxd
+        for pd in reversed(block):
+            self.put(pd)
+
+    def take(self) -> PollDesc:  # atomic
+        pd = self.first
+        if pd is None:
+            raise FatalError("runtime: no free poll descriptor")
+        self.first = pd.link
+        pd.link = None
         self.free -= 1
-        return first
+        return pd
 
     def counts(self) -> tuple[int, int]:
         """(PollDescs allocated, of these free)."""
@@ -152,7 +164,7 @@ class PollCache:
             if pd.user is not None:
                 pd.user.after_fork()
 
-    def put(self, pd: PollDesc) -> None:  # atomic
+    def put(self, pd: PollDesc) -> None:  # atomic  # atomic
         pd.link = self.first
         self.first = pd
         self.free += 1
@@ -164,10 +176,12 @@ nobody.closing = True
 netpoll_waiters = 0  # goroutines parked in the poller (K3): up when a park commits, down once on a run queue
 
 
-def netpoll_adjust_waiters(delta: int) -> None:  # atomic
+def netpoll_adjust_waiters(delta: int) -> None:  # atomic  # atomic
     """Add *delta* to netpollWaiters: for who put netpoll's list on a run queue, and only after that."""
     global netpoll_waiters
     netpoll_waiters += delta
+    if netpoll_waiters < 0:
+        raise FatalError("runtime: netpollWaiters is negative")
 
 
 def waiters() -> int:  # atomic
@@ -178,7 +192,7 @@ def waiters() -> int:  # atomic
 # -- what an event, a deadline or a close does to the semaphores (G12, G14) ---------------------------------------------
 
 
-def netpollready(torun: GList, pd: PollDesc, mode: int) -> None:  # atomic
+def netpollready(torun: GList, pd: PollDesc, mode: int) -> None:  # atomic  # atomic
     """I/O is ready for *mode* (MODE_R, MODE_W or both): what was parked goes on *torun*."""
     if mode & _R:
         gp = netpollunblock(pd, _R, True)
@@ -190,7 +204,7 @@ def netpollready(torun: GList, pd: PollDesc, mode: int) -> None:  # atomic
             torun.push(gp)
 
 
-def netpollunblock(pd: PollDesc, mode: int, ioready: bool) -> Goroutine | None:  # atomic
+def netpollunblock(pd: PollDesc, mode: int, ioready: bool) -> Goroutine | None:  # atomic  # atomic
     """Signal the semaphore; the goroutine that was parked there, if any, for the caller to make runnable."""
     if mode == _R:
         s = pd.rg

@@ -265,7 +265,7 @@ def on_p(fn: Callable[[], object]) -> None:
         _p.inject(fn)
 
 
-def goready(gp: Goroutine) -> None:  # atomic
+def goready(gp: Goroutine) -> None:  # atomic  # atomic
     """Make a parked goroutine runnable: it runs next.  From another thread, or from the scheduler: in its turn."""
     p = _p
     if _sys.thread_ident() != p.thread:

@@ -18,8 +18,12 @@ cdef class TimerHeap:
     cdef public int64_t waituntil
     cdef public object wake
     cpdef Py_ssize_t armed(self)
-    @cython.locals(i=Py_ssize_t)
     cpdef object modify(self, Timer t, int64_t when, uint64_t seq)
+    @cython.locals(i=Py_ssize_t)
+    cdef object arm(self, Timer t, int64_t when, uint64_t seq)
+    cdef object end_wait(self)
+    cdef bint disarm(self, Timer t) except -1
+    cdef object tidy(self)
     cpdef bint stop(self, Timer t) except -1
     @cython.locals(t=Timer)
     cpdef object run(self, int64_t now)

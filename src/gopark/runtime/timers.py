@@ -61,9 +61,14 @@ class TimerHeap:
 
     def modify(self, t: Timer, when: int, seq: int) -> None:
         """Arm *t* for *when* ns (again, if it is armed); its callback will get *seq*."""
+        self.arm(t, when, seq)
+        if self.first < self.waituntil:
+            self.end_wait()
+
+    def arm(self, t: Timer, when: int, seq: int) -> None:  # atomic
+        """modify as one step, to be followed by end_wait if the new first is earlier than what the P waits for."""
         if when <= 0:
             when = 1  # 0 means "not armed"; any time in the past is due at once
-        # atomic: begin
         i = t.index
         if i < 0:
             i = len(self.heap)
@@ -81,23 +86,32 @@ class TimerHeap:
             t.heapwhen = when
         self.up(i)
         self.look()
-        # atomic: end
-        if self.first < self.waituntil and self.wake is not None:
+
+    def end_wait(self) -> None:
+        """A timer is due before the P's wait ends."""
+        if self.wake is not None:
             self.wake()
 
     def stop(self, t: Timer) -> bool:
         """Disarm *t*; whether it was armed (that is: had not fired yet)."""
-        # atomic: begin
+        if not self.disarm(t):
+            return False
+        self.tidy()
+        return True
+
+    def disarm(self, t: Timer) -> bool:  # atomic
+        """stop as one step, to be followed by tidy."""
         if t.when == 0:
             return False
         t.when = 0
-        if t.index < 0:
-            return True
-        self.stale += 1
-        # atomic: end
+        if t.index >= 0:
+            self.stale += 1
+        return True
+
+    def tidy(self) -> None:
+        """Sweep, if there is enough that was stopped."""
         if self.stale >= _SWEEP_MIN and self.stale * 4 > len(self.heap):
             self.sweep()
-        return True
 
     def run(self, now: int) -> None:
         """Fire every timer whose deadline is at or before *now*."""
