@@ -1,5 +1,6 @@
 """Dialing: time limits, refusals, cancellation, the race of the two IP versions; nothing leaks."""
 
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
@@ -120,6 +121,47 @@ def test_cancel_ends_a_race_at_once(two_versions) -> None:
         dialing.cancel()
         assert dialing.join(10)
         assert isinstance(dialing.exception, gopark.Cancelled)
+
+
+@pytest.mark.parametrize("how", ["plain", "context", "race", "timeout"])
+def test_a_dial_given_up_at_any_moment_leaves_no_connection(how: str, two_versions) -> None:
+    """The client's end is closed, whether it was connected already or not."""
+    with net.listen("tcp", ":0") as listener:
+        port = listener.addr[1]
+        accepted = gopark.go(lambda: [conn for conn in listener])
+        for moments in range(60):
+            address = f"both:{port}" if how == "race" else f"127.0.0.1:{port}"
+            ctx = gopark.context.with_cancel()
+            dialer = net.Dialer(fallback_delay=0, timeout=10 if how == "timeout" else None)
+            dialing = gopark.go(dialer.dial, "tcp", address, ctx if how == "context" else None)
+            for _ in range(moments // 4):
+                gopark.gosched()
+            (ctx if how == "context" else dialing).cancel()
+            assert dialing.join(10)
+            ctx.cancel()
+            if dialing.exception is None:
+                dialing.result().close()
+        while gopark.num_goroutine() > 2:  # the losers of races
+            gopark.sleep(0.001)
+        gopark.sleep(0)
+        listener.close()
+        for conn in accepted.result(timeout=10):
+            with conn:
+                conn.set_deadline(gopark.time.now() + 10)
+                with contextlib.suppress(ConnectionResetError):
+                    assert conn.read() == b""
+
+
+def test_a_contender_that_is_raised_in_by_a_signal_handler_is_no_hang(two_versions, monkeypatch) -> None:
+    class Alarm(BaseException):
+        pass
+
+    def interrupted(*args: object) -> None:
+        raise Alarm
+
+    monkeypatch.setattr(net.Dialer, "_dial_serial", interrupted)
+    with pytest.raises(Alarm):
+        net.Dialer(fallback_delay=0).dial("tcp", "both:9")
 
 
 def test_the_other_version_is_tried_at_once_when_the_preferred_one_refuses(two_versions) -> None:

@@ -17,10 +17,11 @@ from gopark.poll.fd import FD
 from gopark.poll.fd_open import open_socket, register
 from gopark.runtime import _sys, proc
 from gopark.runtime.chan import Chan
-from gopark.runtime.g import Goroutine
+from gopark.runtime.g import FatalError, Goroutine
 from gopark.runtime.select import select
 from gopark.runtime.sema import WaitQ
 from gopark.runtime.text import escaped
+from gopark.sync.onend import on_end
 
 _SANE_MINIMUM = 2_000_000_000  # ns: no address gets less, if that much is left at all
 _BACKOFF_MIN = 1_000_000  # ns: the first wait for room in a Unix listener's queue; doubles up to
@@ -87,10 +88,9 @@ class Dialer:
                 race.end()
             if conn is not None:
                 return conn
-            if race.errors:
-                raise race.error()
             err = ctx.err()
-            assert err is not None
+            if race.errors or err is None:
+                raise race.error()
         raise type(err)(f"{addresses.said('dial', network, address)}: {err}")
 
     def _dial(self, network: str, address: str, until: int) -> Conn:
@@ -159,7 +159,10 @@ class Dialer:
             except OSError as e:
                 first = first or e
         assert first is not None
-        raise first
+        try:
+            raise first
+        finally:
+            del first  # no cycle through the traceback
 
     def _connect(self, network: str, way: _Way, until: int) -> Conn:
         (family, remote), local = way
@@ -229,10 +232,9 @@ class _Race:
         # Something has happened.  A channel: what is told just before somebody listens is not lost.
         self.news = Chan(4)
         self.contenders: list[Goroutine] = []
-        self.running = 0
         # Connections that nobody has taken yet.  Whoever takes one out owns it: of two, on whatever turn, only one can.
         self.won = Chan(4)
-        self.errors: dict[int, BaseException] = {}  # by contender
+        self.errors: dict[int, Exception] = {}  # by contender
         self.over = False
 
     def tell(self) -> None:
@@ -240,26 +242,23 @@ class _Race:
         self.news.try_send(None)
 
     def enter(self, dial: Callable[[], Conn]) -> None:
-        self.running += 1
-        self.contenders.append(proc.go(self.contend, len(self.contenders), dial))
+        contender: Goroutine = proc.go(self.contend, len(self.contenders), dial)
+        self.contenders.append(contender)
+        on_end(contender, self.tell)
 
     def contend(self, number: int, dial: Callable[[], Conn]) -> None:
         try:
             if not self.over:
                 self.won.try_send(dial())
-        except BaseException as e:
+        except Exception as e:
             self.errors[number] = e
-            if not isinstance(e, Exception):
-                raise
         finally:
-            self.running -= 1
             if self.over:
                 self.close_all()
-            self.tell()
 
     def wait(self, given_up: Callable[[], bool]) -> Conn | None:
         """The first connection; None if every contender has failed, or as soon as *given_up()* after a tell."""
-        while self.running and not len(self.won) and not given_up():
+        while not len(self.won) and not given_up() and not all(c.done for c in self.contenders):
             self.news.recv()
         return self.take()
 
@@ -269,7 +268,12 @@ class _Race:
 
     def error(self) -> BaseException:
         """The first contender's error."""
-        return self.errors[min(self.errors)]
+        if self.errors:
+            return self.errors.pop(min(self.errors))  # kept here, it would keep itself alive by its traceback
+        for contender in self.contenders:
+            if contender.exception is not None:  # a signal handler's that was raised in it
+                return contender.exception
+        raise FatalError("runtime: a dial has ended without an outcome")
 
     def end(self) -> None:
         """Nobody wants another connection."""
