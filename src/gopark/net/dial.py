@@ -319,6 +319,7 @@ def _share(until: int, addresses_left: int) -> int:
     share = left // addresses_left
     if share < _SANE_MINIMUM:
         share = min(left, _SANE_MINIMUM)
+    assert share <= left
     return now + share
 
 

@@ -142,6 +142,7 @@ def _send(fd: FD, source: Source, offset: int, count: int | None) -> "tuple[int,
             n = _sys.sendfile(fd.sysfd, source.fd, at, there - at)
             if n > 0:
                 sent += n
+                assert offset + sent <= there <= end
             elif n == 0 or n == -errno.EOVERFLOW:  # the end, or beyond where any file's can be
                 break
             elif n == -errno.EAGAIN:
