@@ -36,22 +36,24 @@ def install() -> None:
     """Install both, where nobody else has.  Main thread only."""
     for signum, handler in ((signal.SIGQUIT, _on_quit), (dump_signal(), _on_dump)):
         if signum and signal.getsignal(signum) is signal.SIG_DFL:
+            # First: what is installed is undone, whatever is raised in between.
+            _installed.append(signum)
             try:
                 signal.signal(signum, handler)
             except (OSError, ValueError):  # SIGKILL, or not the main thread
-                continue
-            _installed.append(signum)
+                _installed.remove(signum)
 
 
 def restore() -> None:
     """Undo install, but not what others have installed since."""
     while _installed:
-        signum = _installed.pop()
+        signum = _installed[-1]
         if signal.getsignal(signum) in (_on_quit, _on_dump):
             try:
                 signal.signal(signum, signal.SIG_DFL)
             except (OSError, ValueError):
-                return
+                pass
+        _installed.remove(signum)  # last: called again, because something was raised here, it goes on
 
 
 def _dump(signum: int) -> None:

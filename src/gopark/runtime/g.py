@@ -208,7 +208,7 @@ class Goroutine:
         return f"<Goroutine {self.id} {self.name!r}{' ' + fn if fn else ''} [{state}]>"
 
     def __del__(self) -> None:
-        if self.exc is not None and not self.collected:
+        if self.exc is not None and not self.collected and type(self.exc) is not Cancelled:
             rare().report_uncollected(self)
 
     @property

@@ -192,12 +192,16 @@ atexit.register(reports.report_failed)
 
 
 def _end(steps: start.Steps, ending: BaseException | None) -> None:
-    """The others' end, then the runtime's."""
-    try:
-        if steps.done and _p.thread == _sys.thread_ident() and _p.maing is not None:
-            _shutdown(ending)
-    finally:
-        steps.stop()
+    """The others' end, then the runtime's.  Called again, because something was raised in its middle, it goes on."""
+    late = None
+    if steps.done and _p.thread == _sys.thread_ident() and _p.maing is not None:
+        late = _shutdown(ending)
+    steps.stop()
+    if late is not None:
+        try:
+            raise late
+        finally:
+            del late, ending  # no cycle through the traceback
 
 
 _drained = proc.SleepLock()  # main waits here until the others have ended
@@ -233,12 +237,12 @@ def _drain(awaited: set[Goroutine], seconds: float | None) -> None:
         _p.ondrain = None
 
 
-def _shutdown(ending: BaseException | None) -> None:
+def _shutdown(ending: BaseException | None) -> BaseException | None:
     """Cancel every other goroutine, and wait until they have ended.
 
     What the main goroutine is sent meanwhile, or was before and had no park to be raised at (Ctrl-C, another goroutine's
-    SystemExit), neither keeps the others from their clean-up nor gets lost: it is raised at the end, unless it is
-    *ending*, which is being raised already."""
+    SystemExit), neither keeps the others from their clean-up nor gets lost: it is returned, to be raised at the end,
+    unless it is *ending*, which is being raised already."""
     late = _pending()
     try:
         rounds = turns = 0
@@ -261,11 +265,7 @@ def _shutdown(ending: BaseException | None) -> None:
         _abandon_rest()
     _p.attend_now()
     late = _pending() or late
-    if late is not None and late is not ending:
-        try:
-            raise late
-        finally:
-            del late, ending  # no cycle through the traceback
+    return None if late is ending else late
 
 
 def _pending() -> BaseException | None:

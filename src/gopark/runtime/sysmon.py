@@ -96,6 +96,7 @@ def start() -> None:
 def install() -> None:
     """Put the SIGURG handler in place, before one that the program has; main thread only."""
     global _installed, _previous
+    _installed = True  # first: what is installed is undone, whatever is raised in between
     current = signal.getsignal(signal.SIGURG)
     if current is not _handler:
         _previous = current if callable(current) else None
@@ -104,7 +105,6 @@ def install() -> None:
     if _gc_start not in gc.callbacks:
         gc.callbacks.insert(0, _gc_start)
         gc.callbacks.append(_gc_stop)
-    _installed = True
 
 
 def stop() -> None:
@@ -113,13 +113,13 @@ def stop() -> None:
     _sys.sysmon_stop()
     if not _installed:
         return
-    _installed = False
     if signal.getsignal(signal.SIGURG) is _handler:
         signal.signal(signal.SIGURG, _previous or signal.SIG_DFL)
     _previous = None
     for callback in (_gc_start, _gc_stop):
         if callback in gc.callbacks:
             gc.callbacks.remove(callback)
+    _installed = False  # last: called again, because something was raised here, it goes on
 
 
 def chained() -> bool:
