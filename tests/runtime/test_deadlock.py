@@ -156,3 +156,36 @@ def test_signal_handler_that_raises_just_then_leaves_the_runtime_sound() -> None
     gopark.run(main)
     """
     assert python(PARK + program).stdout.split() == ["timeout", "timeout"]
+
+
+def test_thread_of_a_c_library_may_wake_somebody() -> None:
+    """One that Python does not know until it calls back: here the C library's timer thread."""
+    program = """
+    import ctypes, threading, gc
+    class sigevent(ctypes.Structure):
+        _fields_ = [("value", ctypes.c_void_p), ("signo", ctypes.c_int), ("notify", ctypes.c_int),
+                    ("function", ctypes.c_void_p), ("attributes", ctypes.c_void_p), ("pad", ctypes.c_char * 64)]
+    libc = ctypes.CDLL(None)
+    CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+    def main():
+        ch = gopark.Chan(1)
+        called = CALLBACK(lambda value: ch.try_send("called back") and None)
+        event = sigevent(None, 0, 2, ctypes.cast(called, ctypes.c_void_p).value)        # SIGEV_THREAD
+        timer = ctypes.c_void_p()
+        assert libc.timer_create(1, ctypes.byref(event), ctypes.byref(timer)) == 0
+        spec = (ctypes.c_long * 4)(0, 0, 0, 200_000_000)
+        assert libc.timer_settime(timer, 0, spec, None) == 0
+        print(ch.recv())
+    gopark.run(main)
+    """
+    assert python(PARK + program).stdout == "called back\n"
+
+
+def test_watchdog_of_faulthandler_wakes_nobody() -> None:
+    program = """
+    import faulthandler
+    faulthandler.dump_traceback_later(20, exit=True)
+    gopark.run(lambda: gopark.Chan().recv())
+    """
+    done = python(PARK + program, check=False)
+    assert done.returncode == 2 and "all goroutines are asleep" in done.stderr

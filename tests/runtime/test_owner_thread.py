@@ -94,3 +94,56 @@ def test_thread_that_receives_before_gopark_runs_blocks_and_does_not_start_it() 
         t.join()
     """)
     assert done.stdout.split() == ["0", "1", "2"] and done.stderr == ""
+
+
+def test_thread_that_has_ended_is_not_known_to_threading_again() -> None:
+    done = python("""
+        import gopark, threading, warnings
+        warnings.simplefilter("ignore")
+        t = threading.Thread(target=gopark.sleep, args=(0.001,)); t.start(); t.join()
+        assert threading.enumerate() == [threading.main_thread()], threading.enumerate()
+    """)
+    assert done.stderr == ""
+
+
+def test_threads_that_run_by_turns_do_not_end_each_others_runs() -> None:
+    done = python("""
+        import gopark, sys, threading, time, warnings
+        warnings.simplefilter("ignore")
+        sys.setswitchinterval(1e-5)
+        wrong, runs, end = [], [0, 0], time.monotonic() + 10
+        def worker(n):
+            while not wrong and runs[n] < 200 and time.monotonic() < end:
+                try:
+                    if gopark.run(lambda: gopark.go(lambda: n).result()) != n: wrong.append("another's result")
+                    runs[n] += 1
+                except RuntimeError as e:
+                    if "another thread" not in str(e): wrong.append(repr(e))
+                    time.sleep(0.0001)
+                except BaseException as e: wrong.append(repr(e))
+        threads = [threading.Thread(target=worker, args=(n,)) for n in range(2)]
+        for t in threads: t.start()
+        for t in threads: t.join()
+        print(wrong, min(runs) > 0)
+    """)
+    assert done.stdout == "[] True\n"
+
+
+def test_runs_on_threads_leave_no_greenlets() -> None:
+    done = python("""
+        import gc, gopark, greenlet, threading, warnings
+        from gopark.runtime import fork
+        warnings.simplefilter("ignore")
+        def job():
+            for g in [gopark.go(gopark.sleep, 0.0001) for _ in range(10)]: g.join()
+        def once():
+            t = threading.Thread(target=gopark.run, args=(job,)); t.start(); t.join()
+        def greenlets():
+            gc.collect()
+            return sum(isinstance(o, greenlet.greenlet) for o in gc.get_objects())
+        once()
+        before = greenlets()
+        for _ in range(10): once()
+        print(greenlets() - before <= 1, len(fork._kept))     # (greenlet forgets a thread's own one a little later)
+    """)
+    assert done.stdout == "True 0\n"

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time as clock
+import warnings
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -295,3 +296,119 @@ def test_or_after_its_time_is_up(no_patience: None) -> None:
 
     gopark.run(main)
     assert log == ["finally"]
+
+
+def test_thread_that_keeps_starting_goroutines_does_not_keep_a_run_from_its_end(no_patience: None) -> None:
+    stopped: list[str] = []
+
+    def keep_starting() -> None:
+        try:
+            while True:
+                go(gopark.sleep, 100)
+        except RuntimeError as e:
+            stopped.append(str(e))
+
+    def main() -> threading.Thread:
+        for _ in range(1000):
+            go(gopark.sleep, 100)
+        t = threading.Thread(target=keep_starting, daemon=True)
+        t.start()
+        gopark.sleep(0.002)
+        return t
+
+    gopark.run(main).join(20)  # no warning that any was abandoned, which would be an error here
+    assert "gopark does not run" in stopped[0]
+
+
+def test_warning_of_abandoned_goroutines_raised_as_an_error_has_abandoned_them(no_patience: None) -> None:
+    turns = 0
+
+    def undead() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            try:
+                gopark.sleep(0.0001)
+            except gopark.Cancelled:
+                pass
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeWarning, match=r"1 goroutine.*abandoned.*undead"):
+            gopark.run(lambda: parked(go(undead)))
+    before = turns
+    gopark.run(gopark.sleep, 0.01)
+    assert turns == before and proc.getp().thread == 0
+
+
+@pytest.mark.parametrize("use", ["gopark.run(gopark.sleep, 0.001)", "gopark.sleep(0.001)", "pass"])
+def test_atexit_handlers_use_gopark_and_what_they_leave_runs_its_clean_up(use: str) -> None:
+    done = python(f"""
+        import atexit, gopark
+        def left(n):
+            try: gopark.sleep(100)
+            finally: print("finally", n)
+        def bye(n):
+            gopark.go(left, n)
+            gopark.sleep(0.001)
+            print("bye", n, gopark.go(lambda: "child").result())
+        for n in range(2): atexit.register(bye, n)
+        {use}
+    """)
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["bye 1 child", "bye 0 child"] and sorted(lines[2:]) == ["finally 0", "finally 1"]
+    assert done.stderr == ""
+
+
+def test_start_that_fails_half_way_leaves_nothing_of_itself() -> None:
+    done = python("""
+        import gc, os, resource, signal, gopark
+        from gopark.runtime import proc
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        for room in range(5):                       # descriptors that can still be had
+            taken = []
+            resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+            try:
+                while True: taken.append(os.dup(0))
+            except OSError: pass
+            for fd in taken[:room]: os.close(fd)
+            try: print(room, gopark.run(lambda: "ran"))
+            except OSError as e:
+                print(room, e)
+                assert proc.getp().thread == 0 and proc.getp().g0 is None and not gc.callbacks
+                assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+                assert signal.getsignal(signal.SIGURG) is signal.SIG_DFL
+            for fd in taken[room:]: os.close(fd)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        def main():
+            done = []
+            def hog():
+                while not done: pass
+            gopark.go(hog)
+            gopark.sleep(0.01)
+            done.append(1)
+            return gopark.statistics().preemptions > 0
+        print(gopark.run(main))
+    """)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "0 [Errno 24] epoll_create1: cannot start the network poller: too many open files"
+    assert lines[-2:] == ["4 ran", "True"]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "sum(range(1_000_000))",
+        "gopark.run(sum, range(1_000_000))",
+        "gopark.run(lambda: sum(range(1_000_000)))",
+    ],
+)
+def test_preemption_asked_for_at_the_very_end_says_nothing(how: str) -> None:
+    """The call into C is over, the run as well, and the signal has not been looked at."""
+    done = python(f"""
+        import gopark
+        for _ in range(5):
+            gopark.go(int).result()
+            {how}
+    """)
+    assert done.stderr == ""

@@ -22,6 +22,7 @@ cpdef int64_t nanotime() noexcept
 cpdef int64_t coarsetime() noexcept
 cpdef int64_t coarseres() noexcept
 cpdef long thread_ident() noexcept
+cpdef bint is_async(object fn)
 
 cpdef int epoll_create(int size) noexcept
 cpdef int epoll_create1(int flags) noexcept

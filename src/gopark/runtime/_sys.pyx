@@ -10,6 +10,7 @@ from libc.errno cimport EINVAL, ENOSYS, EPERM, errno
 IS_COMPILED = True
 
 cdef extern from "_sys.h":
+    bint gopark_is_async(object fn)
     ctypedef struct sigset_t:
         pass
     int CLOCK_MONOTONIC, CLOCK_MONOTONIC_COARSE, EFD_CLOEXEC, EFD_NONBLOCK
@@ -30,6 +31,7 @@ cdef extern from "_sys.h":
 
 cdef extern from "_sysmon.h" nogil:
     ctypedef struct gopark_sysmon_t:
+        int started
         uint64_t tick
         int64_t polled
         int running
@@ -344,6 +346,11 @@ def thread_states() -> int:
     return n
 
 
+cpdef bint is_async(fn):
+    """Is *fn* an `async def`, or a method that is one?"""
+    return gopark_is_async(fn)
+
+
 def immortalize(obj) -> None:
     """One reference that is never given back."""
     Py_INCREF(<PyObject *>obj)
@@ -443,6 +450,11 @@ def sysmon_start(bint preempt) -> int:
 def sysmon_ident() -> int:
     """The ident of sysmon's thread if it runs Python code: it does not."""
     return 0
+
+
+def native_threads() -> int:
+    """How many threads of ours there are that Python does not know: sysmon's."""
+    return gopark_sysmon.started
 
 
 def sysmon_stop() -> None:

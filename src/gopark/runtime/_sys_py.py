@@ -16,7 +16,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from types import CodeType, FrameType
+from inspect import CO_COROUTINE
+from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
 
 import greenlet
@@ -273,6 +274,13 @@ def is_current(g: object) -> bool:
     return greenlet.getcurrent() is g
 
 
+def is_async(fn: Any) -> bool:
+    """Is *fn* an `async def`, or a method that is one?"""
+    if isinstance(fn, MethodType):
+        fn = fn.__func__
+    return isinstance(fn, FunctionType) and fn.__code__.co_flags & CO_COROUTINE != 0
+
+
 def immortalize(obj: object) -> None:
     """One reference that is never given back."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(obj))
@@ -480,6 +488,11 @@ def sysmon_start(preempt: bool) -> int:
 def sysmon_ident() -> int:
     """The ident of sysmon's thread if it runs Python code, else 0."""
     return _sysmon.ident
+
+
+def native_threads() -> int:
+    """How many threads of ours there are that Python does not know."""
+    return 0
 
 
 def sysmon_stop() -> None:

@@ -206,6 +206,7 @@ static void gopark_sysmon_stop(void) {
     if (gopark_sysmon.status >= 0) close(gopark_sysmon.status);
     gopark_sysmon.status = -1;
     gopark_sysmon.started = 0;
+    gopark_sysmon.requested = 0; /* a request that is postponed must not be once more: the handler is about to go */
 }
 
 static void gopark_sysmon_forked(void) {

@@ -5,7 +5,9 @@ from gopark.runtime.timers cimport Timer
 cdef int _RUNNABLE
 cdef int _WAITING
 cdef int _DEAD
+cdef object _bury
 cdef object _rare
+cdef object _is_tracked
 
 cpdef object rare()
 

@@ -3,6 +3,7 @@
 Structures only: every field says what it means.  How they are scheduled is proc.py.
 """
 
+import gc
 import os
 from collections.abc import Callable
 from contextvars import Context
@@ -94,6 +95,18 @@ class Rare(Protocol):
     def report_uncollected(self, gp: "Goroutine") -> None:
         """*gp* is gone, and nobody has seen its exception."""
 
+    @staticmethod
+    def reap() -> None:
+        """What the goroutine does that P.bury makes."""
+
+    def exception_of(self, gp: "Goroutine") -> BaseException:
+        """What *gp* has raised, to be raised in one more who asks for it."""
+        raise NotImplementedError
+
+    def refuse_async(self, what: str, fn: Any) -> TypeError:
+        """What to raise for an async function, which gopark cannot run."""
+        raise NotImplementedError
+
     def cancel(self, gp: "Goroutine") -> None:
         """Goroutine.cancel."""
 
@@ -118,6 +131,8 @@ class Rare(Protocol):
         """*gp*, which is a forked child's program, has ended: so does the process."""
 
 
+_is_tracked = gc.is_tracked
+_bury: Any = None
 _rare: Any = None
 
 
@@ -125,6 +140,12 @@ def set_rare(implementation: Rare) -> None:
     """lifecycle.py introduces itself: it imports this module, not the other way round."""
     global _rare
     _rare = implementation
+
+
+def set_bury(bury: Callable[["Goroutine"], bool]) -> None:
+    """P.bury, which this module cannot import."""
+    global _bury
+    _bury = bury
 
 
 def rare() -> Rare:
@@ -208,7 +229,15 @@ class Goroutine:
         return f"<Goroutine {self.id} {self.name!r}{' ' + fn if fn else ''} [{state}]>"
 
     def __del__(self) -> None:
-        if self.exc is not None and not self.collected and type(self.exc) is not Cancelled:
+        # Nothing that is not tracked by the collector has a finalizer of the program's.
+        if self.exc is None and (self.value is None or not _is_tracked(self.value)):
+            return
+        if (
+            not _bury(self)
+            and self.exc is not None
+            and not self.collected
+            and type(self.exc) is not Cancelled
+        ):
             rare().report_uncollected(self)
 
     @property
@@ -247,8 +276,7 @@ class Goroutine:
         if self.status != _DEAD and not self.join(timeout):
             raise TimeoutError(f"result: {self!r} did not finish within {timeout} s")
         if self.exc is not None:
-            self.collected = True
-            raise self.exc
+            raise rare().exception_of(self)
         return self.value
 
     def cancel(self) -> None:

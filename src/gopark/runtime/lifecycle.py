@@ -65,21 +65,18 @@ class _Run:
                 _drain(others, None)
         if inspect.iscoroutine(result):
             result.close()
-            raise TypeError(
-                f"gopark.run: {getattr(main, '__qualname__', main)!r} is an async function: gopark needs no async and "
-                "await, write a plain one"
-            )
+            raise reports.refuse_async("run", main)
         outcome: _T = result
         return outcome
 
-    def end(self) -> None:
+    def end(self, last: bool) -> None:
         global _in_run
         if self.steps is None:
             return
         if _in_run is self:
             _in_run = None
         ending = sys.exception()
-        _end(self.steps, None if id(ending) == self.outer else ending)
+        _end(self.steps, None if id(ending) == self.outer else ending, last)
         self.steps = None
 
 
@@ -99,9 +96,9 @@ def run(main: Callable[..., _T], /, *args: Any, **kwargs: Any) -> _T:
             this.begin()
             return this.main(main, args, kwargs)
         finally:
-            this.end()
+            this.end(last=False)
     finally:
-        this.end()
+        this.end(last=True)
 
 
 def _call(main: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -133,8 +130,8 @@ def enter(what: str) -> Goroutine:
                 raise RuntimeError(
                     f"{what}: gopark does not run any more; this is a thread of its pool for blocking calls"
                 )
+            _register_at_exit()
             start.start(start.Steps())
-            _register_at_exit(_at_exit)
             assert _p.maing is not None
             return _p.maing
     if _sys.thread_ident() != _p.thread:
@@ -148,8 +145,12 @@ def enter(what: str) -> Goroutine:
     )
 
 
-# Before the threads that are left are waited for: they must find an end of the runtime, not one that nobody runs any more.
-_register_at_exit: Any = getattr(threading, "_register_atexit", atexit.register)
+def _register_at_exit() -> None:
+    # Before the threads that are left are waited for: they must find an end of the runtime, not one that nobody runs.
+    try:
+        getattr(threading, "_register_atexit", atexit.register)(_at_exit)
+    except RuntimeError:
+        pass  # too late for that: this is an atexit handler, and _at_last comes after it
 
 
 def start_for_go() -> None:
@@ -180,22 +181,38 @@ def _at_exit() -> None:
                 _drain(others, None)
         finally:
             try:
-                _end(start.current, None)
+                _end(start.current, None, last=False)
             finally:
-                _end(start.current, None)
+                _end(start.current, None, last=True)
 
 
-atexit.register(reports.report_failed)
+def _at_last() -> None:
+    """After the program's own atexit handlers (those that were registered after gopark's import), which may have used it."""
+    try:
+        _at_exit()
+    finally:
+        reports.report_failed()
+
+
+atexit.register(_at_last)
 
 
 # -- end ---------------------------------------------------------------------------------------------------------------
 
 
-def _end(steps: start.Steps, ending: BaseException | None) -> None:
-    """The others' end, then the runtime's.  Called again, because something was raised in its middle, it goes on."""
+def _end(steps: start.Steps, ending: BaseException | None, last: bool) -> None:
+    """The others' end, then the runtime's.
+
+    Called again, because something was raised in its middle, it goes on; then *last* it ends, whatever else is raised."""
     late = None
     if steps.done and _p.thread == _sys.thread_ident() and _p.maing is not None:
-        late = _shutdown(ending)
+        try:
+            late = _shutdown(ending)
+        finally:
+            if last:
+                _p.advance(ENDING)
+                _abandon(_others())
+                steps.stop()
     steps.stop()
     if late is not None:
         try:
@@ -244,25 +261,23 @@ def _shutdown(ending: BaseException | None) -> BaseException | None:
     SystemExit), neither keeps the others from their clean-up nor gets lost: it is returned, to be raised at the end,
     unless it is *ending*, which is being raised already."""
     late = _pending()
-    try:
-        rounds = turns = 0
-        _p.advance(URGENT if isinstance(late or ending, (KeyboardInterrupt, SystemExit)) else DRAINING)
-        # A round is over when its time is up, or a second Ctrl-C cuts it short.  Those that have been started meanwhile,
-        # by the clean-up of others, have their turn when all the others have ended.
-        while rounds < _CANCEL_ROUNDS and turns < _CANCEL_TURNS and (awaited := _others()):
-            for gp in awaited:
-                proc.interrupt(gp, Cancelled())
-            try:
-                _drain(awaited, _CANCEL_GRACE if rounds == 0 else _CANCEL_AGAIN)
-            except BaseException as e:
-                late = late if isinstance(e, Cancelled) else e
-            rounds += bool(awaited)
-            turns += 1
-            _p.advance(ENDING)  # other threads have had their chance
-            _p.attend_now()
-    finally:
-        _p.advance(ENDING)
-        _abandon_rest()
+    rounds = turns = 0
+    _p.advance(URGENT if isinstance(late or ending, (KeyboardInterrupt, SystemExit)) else DRAINING)
+    # A round is over when its time is up, or a second Ctrl-C cuts it short.  Those that have been started meanwhile,
+    # by the clean-up of others, have their turn when all the others have ended.
+    while rounds < _CANCEL_ROUNDS and turns < _CANCEL_TURNS and (awaited := _others()):
+        for gp in awaited:
+            proc.interrupt(gp, Cancelled())
+        try:
+            _drain(awaited, _CANCEL_GRACE if rounds == 0 else _CANCEL_AGAIN)
+        except BaseException as e:
+            late = late if isinstance(e, Cancelled) else e
+        rounds += bool(awaited)
+        turns += 1
+        _p.advance(ENDING)  # other threads have had their chance
+        _p.attend_now()
+    _p.advance(ENDING)
+    _abandon_rest()
     _p.attend_now()
     late = _pending() or late
     return None if late is ending else late
@@ -348,6 +363,14 @@ class _Rare(g.Rare):
 
     def report_uncollected(self, gp: Goroutine) -> None:
         reports.report_uncollected(gp)
+
+    reap = staticmethod(reports.reap)
+
+    def exception_of(self, gp: Goroutine) -> BaseException:
+        return reports.exception_of(gp)
+
+    def refuse_async(self, what: str, fn: Any) -> TypeError:
+        return reports.refuse_async(what, fn)
 
     def cancel(self, gp: Goroutine) -> None:
         joining.cancel(gp)

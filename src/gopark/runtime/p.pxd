@@ -35,6 +35,9 @@ cdef class P:
     cdef public list gfree
     cdef public bint handoff
     cdef public int state
+    cdef public int latecomers
+    cdef public object graves
+    cdef public Goroutine reaper
     cdef public object injected
     cdef public bint attention
     cdef public bint polling
@@ -73,6 +76,8 @@ cdef class P:
     cpdef object preempt(self)
     cpdef object abandon(self, Goroutine gp)
     cpdef object gone(self, Goroutine gp)
+    @cython.locals(reaper=Goroutine)
+    cpdef bint bury(self, Goroutine gp) except -1
     cdef object tell_ended(self, Goroutine gp)
     cpdef object gcpoll(self)
     cpdef object begin(self, Goroutine main, object root)

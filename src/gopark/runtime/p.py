@@ -58,6 +58,11 @@ class P:
         self.gfree: list[Any] = []  # stacks of finished goroutines
         self.handoff = False  # g0: start a stack for curg
         self.state = STOPPED
+        self.latecomers = 0  # goroutines that other threads have started since it left RUNNING
+        self.graves: deque[Goroutine] = (
+            deque()
+        )  # ended, and their outcomes are to be destroyed where one runs
+        self.reaper: Goroutine | None = None  # the goroutine that does it
         self.injected: deque[Any] = (
             deque()
         )  # from other threads and signal handlers: goroutines, or functions to call
@@ -280,6 +285,28 @@ class P:
         self.allgs.discard(gp)
         self.tell_ended(gp)
 
+    def bury(self, gp: Goroutine) -> bool:
+        """*gp* has ended, nobody refers to it any more, and its outcome is about to be destroyed: the program's finalizers,
+        and excepthook, may want to park.  If no goroutine runs here, one is made to do it (True)."""
+        if (
+            self.curg is not None
+            or not _UNDERWAY <= self.state < _CLOSING
+            or _sys.thread_ident() != self.thread
+        ):
+            return False
+        self.graves.append(gp)
+        if self.reaper is None:
+            reaper = Goroutine(g.rare().reap, (), None)
+            reaper.ctx = _sys.copy_context()
+            reaper.label = "finalizers"
+            reaper.shield = 1  # it begins, also if the run has ended before its turn
+            reaper.id = self.nextid
+            self.nextid += 1
+            self.allgs.add(reaper)
+            self.reaper = reaper
+            self.enqueue(reaper)
+        return True
+
     def tell_ended(self, gp: Goroutine) -> None:
         """*gp* is dead: tell who joins it, goroutines and threads, and who has asked to be told (joining.watch)."""
         if gp.joinq is not None:
@@ -303,6 +330,9 @@ class P:
         self.injected.clear()
         self.attention = self.polling = self.handoff = False
         self.outcome = None
+        g.rare().keep(self.graves)
+        self.graves = deque()
+        self.reaper = None
         self.external = 0
         self.ondrain = None
         self.allgs.clear()
@@ -346,6 +376,7 @@ class P:
         self.allgs.add(main)
         self.maing = self.curg = main
         self.coarse = self.lastpoll = _sys.coarsetime()
+        self.latecomers = 0
         self.state = _UNDERWAY
         self.thread = _sys.thread_ident()
 
@@ -367,6 +398,8 @@ class P:
         self.curg = None
         while self.gfree:
             _sys.switch(self.gfree.pop())
+        self.reaper = None
+        self.graves.clear()
         self.g0 = None
         self.maing = None
         self.runnext = None
@@ -376,10 +409,12 @@ class P:
                 pass
         # Nor must those begin there that other threads have started just now.  (Functions stay: who has injected one
         # counts on its call.)
-        late = [item for item in self.injected if isinstance(item, Goroutine)]
-        for gp in late:
-            self.injected.remove(gp)
-            self.gone(gp)
+        for _ in range(len(self.injected)):
+            item = self.injected.popleft()
+            if isinstance(item, Goroutine):
+                self.gone(item)
+            else:
+                self.injected.append(item)
         self.timers.retain(outlives_goroutines)
         self.allgs.clear()
         self.nextid = 1

@@ -13,10 +13,13 @@ cdef int _DEAD
 cdef int _WOKEN
 cdef int _TIMEDOUT
 cdef int _CANCELLED
+cdef int _RUNNING_P
 cdef int _ENDING
 cdef int _CLOSING
 cdef int64_t _NEVER
 cdef int _GFREE_MAX
+cdef int _LATECOMERS
+cdef object _Coroutine
 cdef P _p
 cdef SleepLock _sleeplock
 
@@ -61,6 +64,7 @@ cpdef int64_t deadline_after(int64_t ns) except -1
 cpdef int64_t seconds_to_ns(object seconds, str what) except? -1
 @cython.locals(p=P, gp=Goroutine, here=bint)
 cpdef Goroutine newproc(object fn, tuple args, dict kwargs)
+cdef bint start_for_go(P p) except -1
 @cython.locals(p=P, gp=Goroutine)
 cdef bint begin_goroutine() except -1
 @cython.locals(p=P, gp=Goroutine)

@@ -15,11 +15,12 @@ functions that switch hold no goroutine but their own: the next one is passed in
 
 import threading
 from collections.abc import Callable
+from types import CoroutineType
 from typing import Any, NoReturn
 
 from gopark.runtime import _sys, g, polldesc
 from gopark.runtime.g import GList, Goexit, Goroutine, ParkLock
-from gopark.runtime.p import CLOSING, ENDING, P
+from gopark.runtime.p import CLOSING, ENDING, RUNNING, P
 from gopark.runtime.timers import Timer
 
 # C globals in the compiled core.
@@ -30,11 +31,16 @@ _DEAD = g.GDEAD
 _WOKEN = g.WAKE_READY
 _TIMEDOUT = g.WAKE_TIMEOUT
 _CANCELLED = g.WAKE_CANCEL
+_RUNNING_P = RUNNING
 _ENDING = ENDING
 _CLOSING = CLOSING
 
 _NEVER = 0x7FFFFFFFFFFFFFFF
 _GFREE_MAX = 512  # finished stacks kept for reuse
+_LATECOMERS = (
+    1000  # how many goroutines other threads may start while a run ends: more would keep it from its end
+)
+_Coroutine: Any = CoroutineType
 
 
 class SleepLock(ParkLock):
@@ -48,6 +54,7 @@ class SleepLock(ParkLock):
 
 
 _p = P()
+g.set_bury(_p.bury)
 _sleeplock = SleepLock()
 
 
@@ -365,13 +372,15 @@ def newproc(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     """Create a goroutine that calls fn(*args, **kwargs), at the end of the local queue (Go's newproc)."""
     p = _p
     here = _sys.thread_ident() == p.thread
-    if not here and (p.thread == 0 or p.state >= _ENDING):
-        g.rare().start_for_go()
-        here = True
+    if _sys.is_async(fn):
+        raise g.rare().refuse_async("go", fn)
     gp = Goroutine(fn, args, kwargs)
     gp.ctx = _sys.copy_context()
     gp.creator = _sys.caller_code()
     gp.creator_lasti = _sys.caller_lasti()
+    if not here and p.state != _RUNNING_P:
+        # Looked at only now: from here to the end nothing runs that could end the run.
+        here = start_for_go(p)
     gp.id = p.nextid
     p.nextid += 1
     p.created += 1
@@ -383,6 +392,15 @@ def newproc(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     else:
         p.inject(gp)
     return gp
+
+
+def start_for_go(p: P) -> bool:
+    """go from a thread that gopark does not run on, while no run is under way: is it started here?  RuntimeError if not."""
+    if p.thread == 0 or p.state >= _ENDING or p.latecomers >= _LATECOMERS:
+        g.rare().start_for_go()
+        return True
+    p.latecomers += 1
+    return False
 
 
 def goroutine_main() -> None:
@@ -424,6 +442,9 @@ def end_goroutine() -> None:
     if type(p.outcome) is _sys.Raised:
         if not isinstance(p.outcome.exc, Goexit):
             gp.exc = p.outcome.exc
+    elif type(p.outcome) is _Coroutine:
+        p.outcome.close()
+        gp.exc = g.rare().refuse_async("go", gp.fn)
     else:
         gp.value = p.outcome
     p.outcome = None
