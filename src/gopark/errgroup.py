@@ -243,16 +243,19 @@ class Group:
         self._errors = []
         if failed and isinstance(own, context.Canceled):
             own = None  # it noticed the group's end by ctx, and raised that: nothing new
-        # By identity: the same exception may have been raised by several, by result() for one.
+        # By where it was raised first: the same exception may have been raised by several, by result() for one, which has
+        # given others than the first who asked one of their own.
         errors: dict[int, BaseException] = {}
         if late is not None:
-            errors[id(late)] = late
+            errors[_origin(late)] = late
         elif own is not None:
-            errors[id(own)] = own
+            errors[_origin(own)] = own
         if late is None and (own is None or isinstance(own, Exception)):
-            errors.update((id(gp.exc), gp.exc) for gp in failed if gp.exc is not None)
+            for gp in failed:
+                if gp.exc is not None:
+                    errors.setdefault(_origin(gp.exc), gp.exc)
         for gp in failed:
-            if id(gp.exc) in errors:
+            if gp.exc is not None and _origin(gp.exc) in errors:
                 gp.collected = True
         if len(errors) > 1:
             where = "an errgroup" if own is None else "an errgroup and in its block"
@@ -268,3 +271,11 @@ def _limiter(limit: Any) -> Semaphore | None:
     if not 1 <= limit < 1 << 62:
         raise ValueError(f"Group: limit must be from 1 to 2**62 - 1, or None for no limit, not {limit}")
     return Semaphore(limit)
+
+
+def _origin(exc: BaseException) -> int:
+    """Equal for the exceptions that come from one raise."""
+    tb = exc.__traceback__
+    while tb is not None and tb.tb_next is not None:
+        tb = tb.tb_next
+    return id(exc if tb is None else tb)

@@ -107,7 +107,8 @@ def test_what_the_programs_handler_raises_at_any_line_leaves_nothing_and_is_rais
             signum="signal.SIGUSR2",
             where=where,
             expected="Raised",
-            files=[*ROOMS, "signal.py", "threading.py", "enum.py"],
+            # (Not threading.py: a tracer can raise where no signal is handled, after a with block and before its exit.)
+            files=[*ROOMS, "signal.py", "enum.py"],
             tracer="<program>",
         ),
         GOPARK_DEBUG_SOCKET="0",
