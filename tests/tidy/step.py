@@ -37,6 +37,7 @@ class Step:
         marked: Marked,
         allowed: Callable[[str], bool],  # may a step call the function of this full name?
         kept: Iterable[str],  # classes and fields: what loses such a link does not end
+        ours: Iterable[str],  # classes that no program has a subclass of
         report: Callable[[ast.AST, str], None],
     ) -> None:
         self.world = world
@@ -45,6 +46,7 @@ class Step:
         self.comments = marked.module.comments
         self.allowed = allowed
         self.kept = kept
+        self.ours = ours
         self.report = report
         self.current: list[tuple[ast.AST, str]] = []  # breaches of the statement that is being read
         self.quiet = True
@@ -325,6 +327,9 @@ class Step:
             )
         for base in self.world.lineage(cls):
             if node.func.attr in base.methods:
+                overridable = base.methods[node.func.attr].kind == "cpdef" and base.name not in self.ours
+                if overridable and not owner.startswith("class "):
+                    self.breach(node, f"calls {text}, which a program's subclass can override")
                 return self.permitted(node, base.methods[node.func.attr], f"{base.name}.{node.func.attr}")
         return self.breach(node, f"calls {text}, which {last(owner)} does not define")
 

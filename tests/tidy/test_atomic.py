@@ -28,6 +28,7 @@ cdef class Box:
     cdef str text
     cpdef object step(self, Goroutine gp, Box other, object thing, int k)
     cdef object marked(self, int k)
+    cpdef object visible(self)
     cdef object unmarked(self)
 
 cdef object helper()
@@ -46,6 +47,9 @@ pool = []
 class Box:
     def marked(self, k: int) -> None:  # atomic
         self.n = k
+
+    def visible(self) -> None:  # atomic
+        self.n = 1
 
     def unmarked(self) -> None:
         print("anything")
@@ -133,6 +137,7 @@ def test_the_package_has_marked_steps() -> None:
         "self.members.add(gp)",
         "self.marked(k)",
         "other.marked(count(k))",
+        "Box.visible(other)",
         "raise FatalError(f'runtime: {thing} is impossible')",
         "raise g.FatalError('runtime: impossible')",
         "assert self.n > 0, f'{thing}'",
@@ -154,6 +159,7 @@ def test_a_sound_step_passes(tmp_path: Path, body: str) -> None:
     [
         ("helper()", "calls box.helper, which is not marked"),
         ("self.unmarked()", "calls box.Box.unmarked, which is not marked"),
+        ("other.visible()", "calls other.visible, which a program's subclass can override"),
         ("undeclared()", "through Python: no .pxd declares it"),
         ("print(1)", "calls print, which is not marked"),
         ("thing()", "calls thing, which is not marked"),

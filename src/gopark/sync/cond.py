@@ -69,7 +69,7 @@ class Latch(ParkLock):
 
     def parkcancel(self, gp: Goroutine, mode: int) -> bool:  # atomic
         # False: it was signalled, and release has been called or is about to be.
-        if not self.cond.parkcancel(self.node, 0):
+        if not Waiters.parkcancel(self.cond, self.node, 0):
             return False
         self.gp = None
         return True
