@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any, NoReturn, Protocol
 
 from gopark import time
-from gopark.runtime import proc, reports
+from gopark.runtime import _sys, proc, reports
 from gopark.runtime.chan import Chan, ChanClosed
 from gopark.runtime.g import Goroutine
 from gopark.runtime.timers import Timer
@@ -207,7 +207,7 @@ class Context:
         self._linked = True
 
     def _arm(self, timer: Timer) -> None:
-        # On the runtime's thread, where timers are stopped: who ends us after this look, stops it after this.
+        # Where timers are stopped, too (time.here): who ends us after this look, stops it after this.
         if self._kind is None:
             _p.timers.modify(timer, self._until, 0)
 
@@ -471,7 +471,7 @@ def attach(ctx: Context, *conns: HasDeadline) -> Iterator[None]:
         if late is not None:
             raise late
 
-    stop = on_end(ctx, lambda: expire() if time.here() else _p.inject(expire))
+    stop = on_end(ctx, lambda: expire() if _p.thread in (0, _sys.thread_ident()) else _p.inject(expire))
     try:
         yield
     except TimeoutError as e:

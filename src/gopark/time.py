@@ -283,8 +283,10 @@ _before = threading.RLock()  # while gopark does not run: one thread at a time c
 
 
 def here() -> bool:
-    """May this thread touch the runtime's timers, just so?  It runs on this one; or on none, if nothing can come between."""
-    return _sys.thread_ident() == _p.thread or (_p.thread == 0 and _sys.IS_COMPILED)
+    """May this thread touch the runtime's timers, just so?
+
+    In the compiled core every one: it holds the GIL from the look to the act.  In the interpreted core only the runtime's."""
+    return _sys.IS_COMPILED or _sys.thread_ident() == _p.thread
 
 
 def on_runtime(fn: Callable[[], Any]) -> Any:
@@ -292,9 +294,7 @@ def on_runtime(fn: Callable[[], Any]) -> Any:
     waits.  fn must not park."""
     if here():
         return fn()
-    if _p.thread == 0:
-        return before_start(fn)
-    return handover.ask(fn if _sys.IS_COMPILED else partial(asked, fn))
+    return before_start(fn) if _p.thread == 0 else handover.ask(partial(asked, fn))
 
 
 def asked(fn: Callable[[], Any]) -> Any:
