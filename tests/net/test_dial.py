@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -150,6 +151,19 @@ def test_a_dial_given_up_at_any_moment_leaves_no_connection(how: str, two_versio
                 conn.set_deadline(gopark.time.now() + 10)
                 with contextlib.suppress(ConnectionResetError):
                     assert conn.read() == b""
+
+
+def test_a_silent_address_leaves_time_for_the_next(monkeypatch) -> None:
+    monkeypatch.setattr(sys.modules["gopark.net.dial"], "_SANE_MINIMUM", 0)
+    with full_backlog() as port, net.listen("tcp", f"127.0.0.2:{port}") as listener:
+        both = [resolver.IPAddr(socket.AF_INET, (host, port)) for host in ("127.0.0.1", "127.0.0.2")]
+        monkeypatch.setattr(resolver, "resolve", lambda *args: both)
+        with net.dial("tcp", f"name:{port}", timeout=2 * TIMEOUT) as a, listener.accept():
+            assert a.remote_addr == ("127.0.0.2", port)
+        with full_backlog("127.0.0.3", port):
+            both[1] = resolver.IPAddr(socket.AF_INET, ("127.0.0.3", port))
+            with pytest.raises(net.DeadlineExceeded, match=rf"^dial tcp 127.0.0.1:{port}: i/o timeout$"):
+                net.dial("tcp", f"name:{port}", timeout=TIMEOUT)
 
 
 def test_a_contender_that_is_raised_in_by_a_signal_handler_is_no_hang(two_versions, monkeypatch) -> None:

@@ -34,7 +34,8 @@ SWEEP = """
             return self.line
 
     FILES = ("gopark/net/dial.py", "gopark/net/listener.py", "gopark/net/sockets.py", "gopark/net/options.py",
-             "gopark/net/resolver.py", "gopark/net/addr.py", "gopark/net/conn.py", "gopark/poll/sockaddr.py")
+             "gopark/net/resolver.py", "gopark/net/addr.py", "gopark/net/conn.py",
+             "gopark/poll/sockaddr.py", "gopark/net/bound_path.py")
 
     def descriptors():
         return {fd: os.fstat(fd)[:2] for fd in range(128) if is_open(fd)}
@@ -114,6 +115,17 @@ CALLS = {
         assert gopark.num_goroutine() == 1""",
     "dial unix": """
         sweep("dial", lambda: net.dial("unix", unix.addr), dialed)""",
+    "dial unix from a path": """
+        mine = tempfile.mkdtemp() + "/mine"
+        def dial():
+            try:
+                return net.Dialer(local_addr=mine).dial("unix", unix.addr)
+            except OSError as e:
+                raise AssertionError("its path was left behind") from e
+        def gone(conn):
+            dialed(conn)
+            os.unlink(mine)
+        sweep("dial", dial, gone)""",
     "dial refused": """
         port = socket.create_server(("127.0.0.1", 0)).getsockname()[1]
         def refused():

@@ -97,6 +97,21 @@ def test_a_forked_childs_copy_leaves_the_parents_path(way: str, tmp_path) -> Non
     """)
 
 
+def test_a_dial_that_fails_removes_the_path_that_it_was_to_be_made_from(tmp_path) -> None:
+    mine, server = str(tmp_path / "mine"), str(tmp_path / "server")
+    dialer = net.Dialer(local_addr=mine, timeout=10)
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            dialer.dial("unix", server)
+        assert not os.path.exists(mine)
+    with net.listen("unix", server) as listener:
+        dialer.dial("unix", server).close()
+        listener.accept().close()
+        with pytest.raises(OSError, match="address already in use"):
+            dialer.dial("unix", server)
+        assert os.path.exists(mine), "that of the first one"
+
+
 @pytest.mark.no_run
 def test_what_a_killed_process_left_is_the_users_to_remove(tmp_path) -> None:
     path = str(tmp_path / "s")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from gopark import context
 from gopark.net import addr as addresses
 from gopark.net import options, resolver
+from gopark.net.bound_path import BoundPath
 from gopark.net.conn import Conn
 from gopark.net.options import KEEP_ALIVE
 from gopark.poll import errors, sockaddr
@@ -41,8 +42,8 @@ class Dialer:
 
     timeout       for the whole dial, name look-up included
     deadline      the same as a moment on gopark.time.now()'s clock; the earlier of the two counts
-    local_addr    "host:port" (or for "unix" a path) to connect from; only addresses of its IP version are tried
-                    (those of a name: of any version that it has)
+    local_addr    "host:port" to connect from (only addresses of its IP version are tried; a name may have both), or for
+                    "unix" a path, whose file stays when the connection is closed
     keep_alive    between probes of an idle peer (default 15, as Go; 0 or less: none)
     fallback_delay  how long the preferred IP version has before the other is tried beside it
                     (RFC 8305; default 0.3; negative: one after the other)"""
@@ -168,12 +169,15 @@ class Dialer:
         (family, remote), local = way
         prefix = errors.where("dial", network, None, remote)
         fd = open_socket(family, network, prefix)
+        path = None
         try:
             fd.raddr = remote
             if family != socket.AF_UNIX:
                 options.tcp(fd.sysfd, prefix, self.keep_alive)
             if local is not None:
                 fd.laddr = local
+                if family == socket.AF_UNIX and isinstance(local, str):
+                    path = BoundPath(local)
                 options.check(prefix, _sys.bind(fd.sysfd, sockaddr.pack(family, local)))
             if until and proc.nanotime() >= until:
                 raise errors.timeout(fd.prefix("dial"))
@@ -195,6 +199,8 @@ class Dialer:
                     raise errors.system(prefix, errno.ECONNREFUSED)
             return Conn(fd)
         except BaseException:
+            if path is not None:
+                path.undo(fd.sysfd)  # or the next attempt would find it in use
             fd.abort()
             raise
 

@@ -1,14 +1,13 @@
 """Listener: a socket that accepts stream connections; listen, which makes one."""
 
 import errno
-import os
 import socket
-import stat
 import warnings
 from collections.abc import Iterator
 
 from gopark.net import addr as addresses
 from gopark.net import options, resolver
+from gopark.net.bound_path import BoundPath
 from gopark.net.conn import Conn, deadline
 from gopark.poll import errors, sockaddr
 from gopark.poll.fd import FD
@@ -46,7 +45,7 @@ class Listener:
     """Accepts connections.  Made by net.listen or net.from_socket; a context manager, and iterable: `for conn
     in listener`."""
 
-    def __init__(self, fd: FD, addr: Address, path: "BoundPath | None" = None) -> None:
+    def __init__(self, fd: FD, addr: Address, path: BoundPath | None = None) -> None:
         self._fd = fd
         self._addr = addr
         self._path = path  # a Unix socket's file, removed by close
@@ -149,36 +148,6 @@ class Listener:
         return f"<gopark.net.Listener {self._fd.net} {sockaddr.text(self._addr)} {state}>"
 
 
-class BoundPath:
-    """The file that bind made for a Unix socket: whose it is is known by device and inode, wherever the process goes."""
-
-    def __init__(self, path: str) -> None:
-        self.path = os.path.abspath(path)
-        self.pid = os.getpid()
-        self.identity: tuple[int, int] | None = None
-
-    def bound(self) -> None:
-        """bind has just made it."""
-        if self.identity is None:
-            self.identity = self._identity()
-
-    def _identity(self) -> tuple[int, int] | None:
-        try:
-            st = os.lstat(self.path)
-        except OSError:
-            return None
-        return (st.st_dev, st.st_ino) if stat.S_ISSOCK(st.st_mode) else None
-
-    def remove(self) -> None:
-        """Remove it if it is still there, and this is the process that made it (a forked child closes its copy)."""
-        if self.identity is None or os.getpid() != self.pid or self._identity() != self.identity:
-            return
-        try:
-            os.unlink(self.path)
-        except OSError:
-            pass  # its directory may not be ours to write to any more
-
-
 def _warn(e: OSError) -> None:
     remedy = "raise fs.epoll.max_user_watches" if e.errno == errno.ENOSPC else "raise the limit (ulimit -n)"
     try:
@@ -241,8 +210,7 @@ def _listen(network: str, where: resolver.IPAddr, backlog: int, prefix: str) -> 
         register(fd, prefix)
         return Listener(fd, fd.laddr, path)
     except BaseException:
-        if path is not None and fd.sysfd >= 0 and sockaddr.known(_sys.getsockname(fd.sysfd)):
-            path.bound()  # it is, even if a signal handler has raised just after bind
-            path.remove()
+        if path is not None:
+            path.undo(fd.sysfd)
         fd.abort()
         raise
