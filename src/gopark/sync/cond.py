@@ -75,7 +75,7 @@ class Latch(ParkLock):
         return True
 
     def describe(self, mode: int) -> str:
-        return self.cond.describe(mode)
+        return foreign.describe(self.cond, mode)
 
     def after_fork(self) -> None:
         """In a forked child: who waited does not exist there."""
