@@ -25,6 +25,13 @@
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+#if PY_VERSION_HEX < 0x030c0000 /* for gopark_local, which newer Pythons have a function for */
+#ifndef Py_BUILD_CORE
+#define Py_BUILD_CORE 1
+#endif
+#include "internal/pycore_code.h"
+#include "internal/pycore_frame.h"
+#endif
 #ifndef SYS_epoll_pwait2
 #define SYS_epoll_pwait2 441
 #endif
@@ -252,18 +259,58 @@ static PyObject *gopark_outcome(PyObject *ctx, PyObject *fn, PyObject *args, PyO
         exc = gopark_take_exception();
     return value != NULL ? value : exc;
 }
-/* The instruction that a frame is at, without specialization or instrumentation; 0 if it has not begun. */
-static int gopark_opcode(PyObject *frame) {
-    int lasti = PyFrame_GetLasti((PyFrameObject *)frame), op = 0;
+/* The instruction that a frame is at: without specialization or instrumentation in *plain, as it is executed in *actual; 0
+   if it has not begun. */
+static void gopark_instruction(PyObject *frame, int *plain, int *actual) {
+    int lasti = PyFrame_GetLasti((PyFrameObject *)frame);
     PyCodeObject *code = PyFrame_GetCode((PyFrameObject *)frame);
     PyObject *bytes = PyCode_GetCode(code);
-    if (bytes == NULL)
+    *plain = *actual = 0;
+    if (bytes == NULL) {
         PyErr_Clear();
-    else if (lasti >= 0 && lasti < PyBytes_GET_SIZE(bytes))
-        op = (unsigned char)PyBytes_AS_STRING(bytes)[lasti];
+    } else if (lasti >= 0 && lasti < PyBytes_GET_SIZE(bytes)) {
+        *plain = (unsigned char)PyBytes_AS_STRING(bytes)[lasti];
+        *actual = (unsigned char)code->co_code_adaptive[lasti];
+    }
     Py_XDECREF(bytes);
     Py_DECREF(code);
-    return op;
+}
+/* Does a trace function, a profiler, a callback of sys.monitoring or one of greenlet.settrace run?  Whatever else the thread
+   did meanwhile would not be seen by it. */
+static int gopark_tracing(void) {
+    return PyThreadState_Get()->tracing != 0;
+}
+/* How many Python calls may still be nested. */
+static int gopark_room(void) {
+#if PY_VERSION_HEX >= 0x030c0000
+    return PyThreadState_Get()->py_recursion_remaining;
+#else
+    return PyThreadState_Get()->recursion_remaining;
+#endif
+}
+/* A local variable of a running function; NULL (and no exception) if it has no value.  Not by f_locals, which before 3.13 makes
+   a dictionary that holds all of them until the function returns. */
+static PyObject *gopark_local(PyObject *frame, PyObject *name) {
+    PyObject *value = NULL;
+#if PY_VERSION_HEX >= 0x030c0000
+    value = PyFrame_GetVar((PyFrameObject *)frame, name);
+    if (value == NULL)
+        PyErr_Clear();
+#else
+    PyCodeObject *code = PyFrame_GetCode((PyFrameObject *)frame);
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(code->co_localsplusnames); i++) {
+        if (PyUnicode_Compare(PyTuple_GET_ITEM(code->co_localsplusnames, i), name) == 0) {
+            value = ((PyFrameObject *)frame)->f_frame->localsplus[i];
+            if (value != NULL && PyCell_Check(value) &&
+                (PyBytes_AS_STRING(code->co_localspluskinds)[i] & (CO_FAST_CELL | CO_FAST_FREE)) != 0)
+                value = PyCell_GET(value);
+            Py_XINCREF(value);
+            break;
+        }
+    }
+    Py_DECREF(code);
+#endif
+    return value;
 }
 static int64_t gopark_coarseres(void) {
     struct timespec ts;

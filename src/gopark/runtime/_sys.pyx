@@ -40,11 +40,13 @@ cdef extern from "_sysmon.h" nogil:
         int64_t slice
         uint64_t rounds
         uint64_t requests
+        int collecting
     gopark_sysmon_t gopark_sysmon
     void gopark_sysmon_resumed()
     int gopark_sysmon_start()
     void gopark_sysmon_stop()
     void gopark_sysmon_forked()
+    void gopark_preempt_postpone()
 
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() nogil
@@ -53,7 +55,6 @@ cdef extern from "Python.h":
     int PyObject_GC_IsTracked(object obj)
     void PyObject_GC_UnTrack(void *obj)
     void PyObject_GC_Track(void *obj)
-    int PyErr_SetInterruptEx(int signum)
     ctypedef struct PyThreadState:
         pass
     ctypedef struct PyInterpreterState:
@@ -61,7 +62,10 @@ cdef extern from "Python.h":
     PyInterpreterState *PyInterpreterState_Get()
     PyThreadState *PyInterpreterState_ThreadHead(PyInterpreterState *interp)
     PyThreadState *PyThreadState_Next(PyThreadState *state)
-    int gopark_opcode(object frame)
+    void gopark_instruction(object frame, int *plain, int *actual)
+    int gopark_tracing()
+    int gopark_room()
+    PyObject *gopark_local(object frame, object name)
     object gopark_outcome(object ctx, object fn, object args, PyObject *kwargs, int *raised)
     ctypedef struct PyFrameObject:
         pass
@@ -400,9 +404,15 @@ cpdef int sysmon_take_request() noexcept:
     return r
 
 
+cdef enum:
+    TRIES = 50
+    ROOM = 60  # nested calls that looking at the stack may need
+
+
 @cython.final
 cdef class PreemptHandler:
-    """The handler of SIGURG: postpones a request until the interrupted frame is at one of some instructions.
+    """The handler of SIGURG: postpones a request until the interrupted frame is at an instruction where only the interpreter
+    looks for signals.
 
     In C, because a Python function would run into its own postponed signal.  What handler returns says whether it is to be
     called again at the next such instruction: the function that must not be interrupted has perhaps returned by then.
@@ -412,33 +422,83 @@ cdef class PreemptHandler:
     Postponing ends after some times, until sysmon asks again, a slice later: each costs, and is a byte for the wake-up
     descriptor, which may be the program's own."""
     cdef object handler
-    cdef int postponed  # times in a row
-    cdef bint safe[256]
+    cdef int tries  # in a row
+    cdef bint between[256]
+    cdef bint fused[256]
 
     def __call__(self, signum, frame):
-        if gopark_sysmon.requested != 1 or frame is None or self.safe[gopark_opcode(frame)]:
-            if not self.handler(signum, frame):
-                self.postponed = 0
-                return
-            gopark_sysmon.requested = 1
-        if self.postponed < 50:
-            self.postponed += 1
-            PyErr_SetInterruptEx(signum)
+        cdef bint refused = True, room = gopark_room() >= ROOM
+        if gopark_sysmon.requested != 1 or room and self.good(frame):
+            refused = self.handler(signum, frame)
+            if refused:
+                gopark_sysmon.requested = 1
+        if not refused:
+            self.tries = 0
+        elif self.tries < TRIES:
+            self.tries += 1
+            gopark_preempt_postpone()
         else:
-            self.postponed = 0
+            self.tries = 0
             gopark_sysmon.requested = 0
+            if room:
+                self.handler(signum, frame)  # the program may have been sent one, too
+
+    cdef bint good(self, frame):
+        cdef int plain, actual
+        if frame is None:
+            return True
+        if gopark_tracing():
+            return False
+        gopark_instruction(frame, &plain, &actual)
+        return self.between[plain] or self.fused[actual]
 
 
-def preempt_handler(handler, opcodes) -> PreemptHandler:
-    """What to install for SIGURG: it calls handler(signum, frame) when the frame is at one of *opcodes*.
+def preempt_handler(handler, between, fused) -> PreemptHandler:
+    """What to install for SIGURG: it calls handler(signum, frame) when the frame is at one of the instructions *between*, or at
+    one whose specialized form is one of *fused*.
 
     The handler returns whether the request has been refused, because of where the goroutine is."""
     cdef PreemptHandler h = PreemptHandler()
     h.handler = handler
-    for opcode in opcodes:
+    for opcode in between:
         if opcode < 256:
-            h.safe[opcode] = True
+            h.between[opcode] = True
+    for opcode in fused:
+        h.fused[opcode] = True
     return h
+
+
+def tracing() -> bool:
+    """Does a trace function run, a profiler, or a callback of sys.monitoring or greenlet.settrace?"""
+    return gopark_tracing() != 0
+
+
+def frame_local(frame, str name):
+    """The value of a local variable of a function that runs; None if it has none."""
+    cdef PyObject *value = gopark_local(frame, name)
+    if value == NULL:
+        return None
+    found = <object>value
+    Py_DECREF(value)
+    return found
+
+
+# Functions of C, which near the recursion limit can still be called.
+def gc_begins(phase, info) -> None:
+    """The first of gc.callbacks."""
+    if phase == "start":
+        gopark_sysmon.collecting = 1
+
+
+def gc_ended(phase, info) -> None:
+    """The last of gc.callbacks."""
+    if phase == "stop":
+        gopark_sysmon.collecting = 0
+
+
+def collecting() -> bool:
+    """Does the garbage collector run, with the finalizers and callbacks that it calls?"""
+    return gopark_sysmon.collecting != 0
 
 
 def sysmon_start(bint preempt) -> int:

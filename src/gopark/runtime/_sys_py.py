@@ -388,12 +388,16 @@ class _Sysmon:
             elif now - since >= self.slice:
                 since, idle = now, 0
                 if self.preempt:
-                    blocked = self.in_futex()
-                    if blocked:
-                        signal.siginterrupt(signal.SIGURG, True)  # the handler undoes it
-                    self.requested = 2 if blocked else 1
                     self.requests += 1
-                    signal.pthread_kill(self.target, signal.SIGURG)
+                    if self.in_futex():
+                        signal.siginterrupt(signal.SIGURG, True)  # the handler undoes it
+                        self.requested = 2
+                        signal.pthread_kill(self.target, signal.SIGURG)
+                    else:
+                        # The mark of a signal, but none: whatever system call it is in is not cut short.  (It is seen when
+                        # the thread has the GIL, which this one has now.)
+                        self.requested = 1
+                        _thread.interrupt_main(signal.SIGURG)
 
     def in_futex(self) -> bool:
         """Is the runtime's thread blocked in a lock?"""
@@ -460,7 +464,7 @@ def sysmon_take_request() -> int:
 
 
 def preempt_handler(
-    handler: Callable[[int, FrameType | None], bool], opcodes: Iterable[int]
+    handler: Callable[[int, FrameType | None], bool], between: Iterable[int], fused: Iterable[int]
 ) -> Callable[[int, FrameType | None], None]:
     """What to install for SIGURG.  *handler* returns whether the request has been refused.
 
@@ -471,6 +475,46 @@ def preempt_handler(
             _sysmon.refused = True
 
     return _on_preempt
+
+
+# Where PyThreadState.tracing is: nothing else says whether a trace function or a callback of sys.monitoring runs.
+_TRACING_OFFSET = {(3, 11): 44, (3, 12): 44, (3, 13): 60}.get(sys.version_info[:2])
+
+
+def tracing() -> bool:
+    """Does a trace function run, a profiler, or a callback of sys.monitoring or greenlet.settrace?"""
+    if not _HAVE_CTYPES or _TRACING_OFFSET is None:
+        return False
+    state = ctypes.pythonapi.PyThreadState_Get
+    state.restype = ctypes.c_void_p
+    return ctypes.c_int.from_address(state() + _TRACING_OFFSET).value != 0
+
+
+def frame_local(frame: FrameType, name: str) -> Any:
+    """The value of a local variable of a function that runs; None if it has none."""
+    return frame.f_locals.get(name)
+
+
+_collecting = False
+
+
+def gc_begins(phase: str, info: dict[str, int]) -> None:
+    """The first of gc.callbacks."""
+    global _collecting
+    if phase == "start":
+        _collecting = True
+
+
+def gc_ended(phase: str, info: dict[str, int]) -> None:
+    """The last of gc.callbacks."""
+    global _collecting
+    if phase == "stop":
+        _collecting = False
+
+
+def collecting() -> bool:
+    """Does the garbage collector run, with the finalizers and callbacks that it calls?"""
+    return _collecting
 
 
 def sysmon_start(preempt: bool) -> int:
@@ -498,6 +542,7 @@ def native_threads() -> int:
 def sysmon_stop() -> None:
     if _sysmon.stopped is not None:
         _sysmon.preempt = False
+        _sysmon.requested = 0
         _sysmon.release()
         _sysmon.stopped.set()
         _sysmon.stopped = None

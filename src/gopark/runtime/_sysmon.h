@@ -10,11 +10,18 @@
    __atomic builtins: a value that is one round old does no harm, except running and waiting, which need an order between
    them (see gopark_sysmon_resumed).
 
-   A thread that is blocked in a lock (threading.Lock, which another goroutine may hold: the thread would wait for ever) does
-   not answer, because SA_RESTART sends it back into the lock before Python can run the handler. A request to a thread in
-   futex(2) is therefore sent without SA_RESTART: Python's lock then runs the handler, and goes on waiting after it. Only
-   lock waits are cut like that, and those are prepared for it. A wait for the GIL is a futex, too, but not one that
-   another goroutine could end: it is told by its address, which lies in the interpreter's own state. */
+   How it asks depends on what the thread does at that moment (the kernel says: /proc/self/task/TID/syscall).
+
+   It runs: the signal is sent.  It sits in a system call: no signal, only Python's own mark that one has come, which is seen
+   when the call is over.  Many calls (poll, nanosleep, pause, ...) are never restarted after a handler, and C code is not
+   prepared for EINTR every 10 ms.  From CPython 3.13 on the mark alone will do in both cases; before, a thread that runs
+   only sees a mark that was made on it.
+
+   It is blocked in a lock (threading.Lock, which another goroutine may hold: the thread would wait for ever): the signal is
+   sent without SA_RESTART, which would send it back into the lock before Python can run the handler.  Python's lock runs
+   the handler, and goes on waiting after it.  Only lock waits are cut like that, and those are prepared for it.  A wait for
+   the GIL is a futex, too, but not one that another goroutine could end: it is told by its address, which lies in the
+   interpreter's own state. */
 #ifndef GOPARK_SYSMON_H
 #define GOPARK_SYSMON_H
 #include <dlfcn.h>
@@ -44,7 +51,9 @@ typedef struct {
     uint64_t rounds;    /* for statistics: times it woke, preemptions it asked for */
     uint64_t requests;
     pthread_t target;   /* the runtime's thread */
-    int status;         /* descriptor: the kernel tells which system call it is in */
+    int status;         /* descriptor: the kernel tells which system call it is in; -1: it does not tell */
+    int postponed;      /* gopark_preempt_again is in Python's list of pending calls; the runtime's thread's */
+    int collecting;     /* the garbage collector runs; whoever holds the GIL */
     uintptr_t runtime, runtime_end; /* where the interpreter's own state lies */
     void (*handler)(int); /* Python's handler of SIGURG */
     pthread_t thread;
@@ -65,19 +74,22 @@ static int64_t gopark_sysmon_now(void) {
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-/* Is the runtime's thread blocked in a lock?  A kernel that does not tell: no. */
-static int gopark_sysmon_in_futex(void) {
+enum { GOPARK_THREAD_RUNS, GOPARK_THREAD_SITS, GOPARK_THREAD_IN_LOCK };
+
+/* What does the runtime's thread do?  A kernel that does not tell: it runs. */
+static int gopark_sysmon_look(void) {
     char text[64], *rest;
     int n = (int)pread(gopark_sysmon.status, text, sizeof(text) - 1, 0);
     uintptr_t address;
-    if (n <= 0 || text[0] < '0' || text[0] > '9' || gopark_sysmon.runtime == 0) return 0;
+    if (n <= 0 || text[0] < '0' || text[0] > '9') return GOPARK_THREAD_RUNS; /* "running", or -1: a page fault */
     text[n] = 0;
-    if (strtol(text, &rest, 10) != SYS_futex) return 0;
+    if (strtol(text, &rest, 10) != SYS_futex || gopark_sysmon.runtime == 0) return GOPARK_THREAD_SITS;
     address = (uintptr_t)strtoull(rest, NULL, 16);
-    return address < gopark_sysmon.runtime || address >= gopark_sysmon.runtime_end;
+    return address < gopark_sysmon.runtime || address >= gopark_sysmon.runtime_end ? GOPARK_THREAD_IN_LOCK
+                                                                                   : GOPARK_THREAD_SITS;
 }
 
-/* What gopark_sysmon_in_futex needs; without it no wait is ever cut. */
+/* What gopark_sysmon_look needs; without it no wait is ever cut. */
 static void gopark_sysmon_prepare(void) {
     char path[48];
     int fd, high;
@@ -94,10 +106,8 @@ static void gopark_sysmon_prepare(void) {
     fd = open(path, O_RDONLY | O_CLOEXEC);
     /* Out of the way of programs that count on the lowest number being free. */
     high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 500);
-    if (fd >= 0 && high < 0)
-        high = fcntl(fd, F_DUPFD_CLOEXEC, 3); /* never a standard one, which the program may be about to open */
-    if (fd >= 0)
-        close(fd);
+    if (fd >= 0 && high < 0) high = fcntl(fd, F_DUPFD_CLOEXEC, 3); /* never the number of a standard stream */
+    if (fd >= 0) close(fd);
     gopark_sysmon.status = high;
 }
 
@@ -108,6 +118,20 @@ static void gopark_sysmon_cut(void) {
     if (sigaction(SIGURG, NULL, &act) == 0 && act.sa_handler == gopark_sysmon.handler) {
         act.sa_flags &= ~SA_RESTART;
         sigaction(SIGURG, &act, NULL);
+    }
+}
+
+/* The goroutine that runs has had its time. */
+static void gopark_sysmon_ask(void) {
+    int look = gopark_sysmon_look();
+    if (look == GOPARK_THREAD_SITS && GOPARK_LOAD(requested) != 0) return; /* it cannot have looked yet */
+    if (look == GOPARK_THREAD_IN_LOCK) gopark_sysmon_cut();
+    GOPARK_STORE(requested, look == GOPARK_THREAD_IN_LOCK ? GOPARK_BLOCKED : GOPARK_RUNS);
+    __atomic_fetch_add(&gopark_sysmon.requests, 1, __ATOMIC_RELAXED);
+    if (look == GOPARK_THREAD_SITS || (look == GOPARK_THREAD_RUNS && PY_VERSION_HEX >= 0x030d0000)) {
+        if (Py_IsInitialized()) PyErr_SetInterruptEx(SIGURG); /* needs neither the GIL nor a thread state */
+    } else {
+        pthread_kill(gopark_sysmon.target, SIGURG);
     }
 }
 
@@ -148,13 +172,7 @@ static void *gopark_sysmon_main(void *unused) {
             tick = GOPARK_LOAD(tick);
             since = now;
         } else if (now - since >= GOPARK_LOAD(slice)) {
-            if (GOPARK_LOAD(preempt)) {
-                int blocked = gopark_sysmon_in_futex();
-                if (blocked) gopark_sysmon_cut();
-                GOPARK_STORE(requested, blocked ? GOPARK_BLOCKED : GOPARK_RUNS);
-                __atomic_fetch_add(&gopark_sysmon.requests, 1, __ATOMIC_RELAXED);
-                pthread_kill(gopark_sysmon.target, SIGURG);
-            }
+            if (GOPARK_LOAD(preempt)) gopark_sysmon_ask();
             since = now; /* asked once a slice, not in every round: it may be in C code that cannot answer yet */
             idle = 0;
         }
@@ -193,7 +211,12 @@ static int gopark_sysmon_start(void) {
     err = pthread_create(&gopark_sysmon.thread, &attr, gopark_sysmon_main, NULL);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     pthread_attr_destroy(&attr);
-    if (err == 0) gopark_sysmon.started = 1;
+    if (err == 0) {
+        gopark_sysmon.started = 1;
+    } else if (gopark_sysmon.status >= 0) {
+        close(gopark_sysmon.status);
+        gopark_sysmon.status = -1;
+    }
     return err;
 }
 
@@ -203,6 +226,8 @@ static void gopark_sysmon_stop(void) {
     GOPARK_STORE(stop, 1);
     gopark_sysmon_resumed();
     pthread_join(gopark_sysmon.thread, NULL);
+    gopark_sysmon.collecting = 0;
+    gopark_sysmon.requested = 0; /* else the handler, called once more while it is taken away, would want to be called again */
     if (gopark_sysmon.status >= 0) close(gopark_sysmon.status);
     gopark_sysmon.status = -1;
     gopark_sysmon.started = 0;
@@ -215,5 +240,26 @@ static void gopark_sysmon_forked(void) {
     gopark_sysmon.started = 0;
     gopark_sysmon.waiting = 0;
     gopark_sysmon.requested = 0;
+}
+
+/* Between two bytecodes: a request that was postponed is looked at once more, at the next place where Python does so.  (Not
+   here: while a pending call lasts, Python makes no other, and a goroutine that is switched away from may be long.) */
+static int gopark_preempt_again(void *unused) {
+    (void)unused;
+    gopark_sysmon.postponed = 0;
+    if (gopark_sysmon.requested != 0) PyErr_SetInterruptEx(SIGURG);
+    return 0;
+}
+
+/* In the handler: not here.  Either a pending call: those are made by the interpreter between two bytecodes and, unlike signals'
+   handlers, never in the middle of C code, which may look for signals a thousand times.  Or the next place at once.  Which
+   of the two, chance decides: how soon a pending call is made depends on the version, and with a fixed step a loop could
+   be looked at in the same bad place each time that it goes round. */
+static void gopark_preempt_postpone(void) {
+    static uint32_t random = 2463534242u;
+    random ^= random << 13, random ^= random >> 17, random ^= random << 5;
+    if (gopark_sysmon.postponed) return;
+    if (random & 1 || Py_AddPendingCall(gopark_preempt_again, NULL) != 0) PyErr_SetInterruptEx(SIGURG);
+    else gopark_sysmon.postponed = 1;
 }
 #endif

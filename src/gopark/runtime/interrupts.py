@@ -10,7 +10,7 @@ import signal
 from types import CodeType, FrameType
 from typing import Any
 
-from gopark.runtime import _sys, proc
+from gopark.runtime import proc
 
 _p = proc.getp()
 _package = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -119,12 +119,6 @@ def unwatch_signals() -> None:
     old = signal.set_wakeup_fd(-1)
     if old not in (-1, _wakeup_fd):
         signal.set_wakeup_fd(old)
-
-
-def on_gc(phase: str, info: dict[str, int]) -> None:
-    """At the end of a collection the network is polled (S1): a long one has kept everybody from it."""
-    if phase == "stop" and _p.thread == _sys.thread_ident():
-        _p.gcpoll()
 
 
 def forked(running: bool) -> None:

@@ -93,13 +93,13 @@ def _begin() -> None:
 
 
 def _watch_gc() -> None:
-    if interrupts.on_gc not in gc.callbacks:
-        gc.callbacks.append(interrupts.on_gc)
+    if proc.on_gc not in gc.callbacks:
+        gc.callbacks.append(proc.on_gc)
 
 
 def _unwatch_gc() -> None:
-    if interrupts.on_gc in gc.callbacks:
-        gc.callbacks.remove(interrupts.on_gc)
+    if proc.on_gc in gc.callbacks:
+        gc.callbacks.remove(proc.on_gc)
 
 
 def start_debug_server() -> None:

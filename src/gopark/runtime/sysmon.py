@@ -4,15 +4,7 @@ sysmon (a thread without the GIL, _sysmon.h) sees that the scheduler has not dec
 SIGURG to the runtime's thread.  Python runs the handler between two bytecodes of whatever runs there, and the handler
 yields: the goroutine is suspended inside a signal handler, like any function that called gosched, and goes on later.
 
-A goroutine is not preempted where a switch could do harm:
-
-- inside the runtime;
-- in an import (its locks are held), a finalizer, a weakref or garbage collector callback, another signal handler, a trace
-  function: the interrupted code holds locks that it does not know of, and would hold them while others run;
-- in a `__repr__`: Python remembers, for the thread, what it is in the middle of showing;
-- inside a call into C that looks for signals, as writing to a file does with the file's buffer locked: only where a loop
-  goes round or a function begins, which is where the interpreter, not C code, calls the handler;
-- in a `with gopark.no_preempt()` block, or with GOPARK_ASYNCPREEMPT=0.
+Where a goroutine may be preempted is preempt.py's.
 
 A goroutine that waits for a threading.Lock, or anything that is made of them, blocks the thread, and so whoever holds the
 lock.  sysmon notices that, too, and the handler runs inside the wait: the others run, and the wait goes on
@@ -21,51 +13,28 @@ when it is the goroutine's turn again.
 After Go's asynchronous preemption (runtime/preempt.go, sysmon in proc.go).
 """
 
-import dis
 import gc
 import os
 import signal
-import sys
 import threading
 import warnings
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
-from gopark.runtime import _sys, g, proc
+from gopark.runtime import _sys, proc
+from gopark.runtime.g import Goroutine
 from gopark.runtime.p import URGENT
+from gopark.runtime.preempt import BETWEEN, FUSED, preemptible
 
 SLICE_NS = 10_000_000
 
 _p = proc.getp()
-_package = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _installed = False
 _previous: Any = None  # the program's own SIGURG handler
-_in_gc = 0  # a collection runs: finalizers and callbacks
 _said_off = False
 _deciding = False  # _on_preempt is looking at the stack
 
-# Python code is entered from these instructions because the program says so (a call, an operator, an attribute, an
-# iteration).  A frame below any other instruction was entered behind its back: by a finalizer, a weakref's callback, a
-# signal handler.
-_CALLS = (
-    "CALL", "PRECALL", "BINARY", "COMPARE", "CONTAINS", "UNARY", "LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER", "LOAD_NAME",
-    "LOAD_GLOBAL", "LOAD_BUILD", "STORE_ATTR", "STORE_SUBSCR", "STORE_SLICE", "DELETE_ATTR", "DELETE_SUBSCR", "FOR_ITER",
-    "GET_ITER", "GET_YIELD", "SEND", "BEFORE_WITH", "WITH_EXCEPT", "FORMAT", "BUILD", "LIST_EXTEND", "SET_UPDATE", "SET_ADD",
-    "DICT_", "MAP_ADD", "UNPACK", "POP_JUMP", "TO_BOOL", "CHECK_EXC", "CHECK_EG", "RAISE", "CONVERT", "MATCH", "YIELD",
-    "INSTRUMENTED", "JUMP_IF", "EXTENDED_ARG", "KW_NAMES", "CACHE", "ASYNC", "GET_A",
-)  # fmt: skip
-_may_call = frozenset(op for name, op in dis.opmap.items() if name.startswith(_CALLS))
-# Where the interpreter itself looks for signals, and nothing else can.  (After a call it looks, too; but while the call lasts
-# the frame is at the same instruction, and in a C function with who knows what locked.)  The compiled core's handler waits
-# until the frame is at one of these; the interpreted core cannot.
-_between = frozenset(op for name, op in dis.opmap.items() if name == "RESUME" or "JUMP_BACKWARD" in name)
-
 _BLOCKED = 2  # what sysmon_take_request says
-
-
-def _stdlib(*names: str) -> frozenset[str]:
-    folder = os.path.dirname(threading.__file__)
-    return frozenset(os.path.join(folder, name) for name in names)
 
 
 def enabled() -> bool:
@@ -90,6 +59,7 @@ def start() -> None:
         install()
     err = _sys.sysmon_start(preempt)
     if err != 0:
+        stop()
         raise OSError(err, f"cannot start sysmon's thread: {os.strerror(err).lower()}")
 
 
@@ -102,9 +72,10 @@ def install() -> None:
         _previous = current if callable(current) else None
         signal.signal(signal.SIGURG, _handler)
         signal.siginterrupt(signal.SIGURG, False)  # SA_RESTART: system calls are not cut short
-    if _gc_start not in gc.callbacks:
-        gc.callbacks.insert(0, _gc_start)
-        gc.callbacks.append(_gc_stop)
+    if _sys.gc_begins not in gc.callbacks:
+        # First at the start, last at the end: the other callbacks run in between.
+        gc.callbacks.insert(0, _sys.gc_begins)
+        gc.callbacks.append(_sys.gc_ended)
 
 
 def stop() -> None:
@@ -116,7 +87,7 @@ def stop() -> None:
     if signal.getsignal(signal.SIGURG) is _handler:
         signal.signal(signal.SIGURG, _previous or signal.SIG_DFL)
     _previous = None
-    for callback in (_gc_start, _gc_stop):
+    for callback in (_sys.gc_begins, _sys.gc_ended):
         if callback in gc.callbacks:
             gc.callbacks.remove(callback)
     _installed = False  # last: called again, because something was raised here, it goes on
@@ -143,15 +114,21 @@ def set_slice(ns: int) -> None:
 class no_preempt:
     """`with gopark.no_preempt():` the goroutine is not preempted in the block.  It may still park.
 
-    On a thread that gopark does not run on there is nobody to preempt, and it does nothing."""
+    It counts for the goroutine that enters the block, also if another one leaves it (a generator that somebody else
+    closes).  On a thread that gopark does not run on there is nobody to preempt, and it does nothing."""
+
+    def __init__(self) -> None:
+        self._entered: list[Goroutine] = []
 
     def __enter__(self) -> None:
         if _p.thread in (0, _sys.thread_ident()):
-            proc.getg().nopreempt += 1
+            gp = proc.getg()
+            gp.nopreempt += 1
+            self._entered.append(gp)
 
     def __exit__(self, *exc: object) -> None:
-        if _p.thread == _sys.thread_ident():
-            proc.getg().nopreempt -= 1
+        if self._entered:
+            proc.who_entered(self._entered).nopreempt -= 1
 
 
 # -- the handler -------------------------------------------------------------------------------------------------------
@@ -192,72 +169,4 @@ def _on_preempt(signum: int, frame: FrameType | None) -> bool:
     return False
 
 
-_handler = _sys.preempt_handler(_on_preempt, _between)
-
-
-def preemptible(frame: FrameType | None, blocked: bool) -> bool:
-    """May the running goroutine be switched away from, here?  *blocked*: it waits for a lock."""
-    gp = _p.curg
-    if gp is None or gp.nopreempt or _in_gc or _sys.thread_ident() != _p.thread:
-        return False
-    if frame is None:
-        return blocked  # a goroutine without Python code: go(lock.acquire)
-    if frame.f_code.co_filename.startswith(_package) and not (blocked and frame.f_code in _callers()):
-        return False  # the interpreted core, in the middle of something
-    codes: set[CodeType] = set()
-    callee: FrameType | None = None
-    while frame is not None:
-        code = frame.f_code
-        codes.add(code)
-        if code.co_name in ("__del__", "__repr__") or code.co_filename in _CALLBACKS:
-            return False
-        if code.co_filename in _LOCKING and not blocked:
-            return False
-        if code.co_filename.startswith("<frozen importlib"):
-            return False
-        if callee is not None and code.co_code[frame.f_lasti] not in _may_call:
-            if not code.co_filename.startswith(_package):
-                return False
-        callee = frame
-        frame = frame.f_back
-    return codes.isdisjoint(_handler_codes())  # the dearest question last
-
-
-# Weak containers' callbacks run at any deallocation; what is being shown, or traced, is remembered for the whole thread.
-_CALLBACKS = _stdlib("weakref.py", "_weakrefset.py", "reprlib.py", "dataclasses.py", "bdb.py", "pdb.py")
-# These hold locks of the whole OS thread while they run Python code: until this goroutine has its next turn, all that want
-# the same lock would have to be interrupted in their wait.  One that waits itself is let go, or nobody could end its wait.
-_LOCKING = _stdlib(
-    "threading.py", "queue.py", "subprocess.py", "tempfile.py", "_strptime.py", "logging/__init__.py"
-)
-
-
-def _callers() -> tuple[CodeType, ...]:
-    """The code of ours that calls goroutines' functions, which may be C functions: run, and the interpreted core's."""
-    functions: tuple[Any, ...] = (_sys.outcome,)
-    codes = (getattr(fn, "__code__", None) for fn in functions)
-    return (g.rare().main_code, *(code for code in codes if isinstance(code, CodeType)))
-
-
-def _handler_codes() -> set[CodeType]:
-    """The code of every Python signal handler that is installed, and of the trace function."""
-    codes: set[CodeType] = set()
-    for handler in (*map(signal.getsignal, signal.valid_signals()), sys.gettrace(), sys.getprofile()):
-        if callable(handler) and not isinstance(handler, signal.Handlers):
-            code = getattr(g.function(handler), "__code__", None)
-            if isinstance(code, CodeType):
-                codes.add(code)
-    return codes
-
-
-def _gc_start(phase: str, info: dict[str, int]) -> None:
-    # First of the callbacks at the start, last at the end: the others run in between.
-    global _in_gc
-    if phase == "start":
-        _in_gc += 1
-
-
-def _gc_stop(phase: str, info: dict[str, int]) -> None:
-    global _in_gc
-    if phase == "stop":
-        _in_gc = max(0, _in_gc - 1)
+_handler = _sys.preempt_handler(_on_preempt, BETWEEN, FUSED)
