@@ -51,6 +51,7 @@ DIRECTIVES = {
     "initializedcheck": False,
     "cdivision": True,
     "auto_pickle": False,  # nothing in the core can be pickled
+    "allow_none_for_extension_args": False,  # calls from Python; from C they are not checked, and need not be
 }
 
 

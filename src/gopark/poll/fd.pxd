@@ -15,7 +15,6 @@ cdef int _EAGAIN
 cdef int _ECONNABORTED
 cdef Py_ssize_t _MAX_READ
 cdef int64_t _NEVER
-cdef int64_t _CLOSE_WAIT
 cdef PollDesc _nobody
 cdef FDMutex _closed
 
@@ -31,6 +30,8 @@ cdef class FD:
     cdef readonly PollDesc pd
     cdef public bint owned
     cdef WaitQ csema
+    cdef object rawr
+    cdef object raww
     cdef bint held
     cdef public object laddr
     cdef public object raddr
@@ -47,8 +48,8 @@ cdef class FD:
     cpdef object prepare(self, int mode, str op)
     @cython.locals(code=int)
     cpdef object wait(self, int mode, str op)
-    @cython.locals(parked=int)
     cpdef object close(self)
+    cdef bint is_callers_own(self) except -1
     cpdef object finish_close(self)
     @cython.locals(fd=int)
     cdef object destroy(self)

@@ -31,7 +31,6 @@ _ECONNABORTED = errno.ECONNABORTED
 _MAX_RW = 1 << 30  # bytes in one pread or pwrite: more would only make the kernel hold the descriptor longer
 _MAX_READ = 1 << 20  # bytes in one read: its memory is taken before anything has come
 _NEVER = 0x7FFFFFFFFFFFFFFE  # ns: a deadline that never comes
-_CLOSE_WAIT = 10_000_000  # ns: how long close waits for operations that it could not wake
 _MAX_IOV = 1024  # vectors in one writev (the kernel's limit)
 
 
@@ -69,6 +68,8 @@ class FD:
         # The descriptor is closed when this object goes, if not before; else it is somebody else's.
         self.owned = False
         self.csema: WaitQ | None = None  # a close that waits for the last reference
+        self.rawr: Any = None  # the goroutine whose raw_read, or raw_write, is in the program's function
+        self.raww: Any = None
         self.held = False  # a close has begun, and has not given its own reference back yet
         self.laddr: sockaddr.Address = None  # as the socket module gives it; None: unknown
         self.raddr: sockaddr.Address = None
@@ -212,21 +213,23 @@ class FD:
         if proc.elsewhere():
             proc.later(self.finish_close)
             return
-        # Whoever is parked here will be woken.  (An operation that is in the program's function, raw_read's say, will not;
-        # nor will one that is this goroutine's own.)
-        parked = self.pd.parked()
         try:
             self.finish_close()
         except BaseException:  # out of memory; in the interpreted core a signal handler raised
             proc.later(self.finish_close)
             raise
-        if self.sysfd >= 0 and proc.getp().curg is not None:
+        if self.sysfd >= 0 and not self.is_callers_own():
             if self.csema is None:
                 self.csema = WaitQ()
-            if self.fdmu.refs <= parked:
-                self.csema.park("close")
-            else:
-                self.csema.park_until("close", proc.deadline_after(_CLOSE_WAIT))
+            self.csema.park("close")
+
+    def is_callers_own(self) -> bool:
+        """Would close wait for an operation of its own caller's?  Also True where there is no goroutine that could wait."""
+        gp = proc.getp().curg
+        if gp is None or gp is self.rawr or gp is self.raww:
+            return True
+        # A signal handler may have interrupted the main goroutine inside an interpreted operation.
+        return not _sys.IS_COMPILED and fd_end.is_inside(self)
 
     def finish_close(self) -> None:
         """The rest of a close, on the runtime's thread.  Each step only if it has not been done: it may be called again."""
@@ -350,9 +353,11 @@ class FD:
         try:
             self.drained = False
             self.prepare(_R, op)
+            self.rawr = proc.getp().curg
             while not fn(self.sysfd):
                 self.wait(_R, op)
         finally:
+            self.rawr = None
             self.readunlock()
 
     def wait_readable(self) -> None:
@@ -478,9 +483,11 @@ class FD:
         self.writelock(op)
         try:
             self.prepare(_W, op)
+            self.raww = proc.getp().curg
             while not fn(self.sysfd):
                 self.wait(_W, op)
         finally:
+            self.raww = None
             self.writeunlock()
 
     def connect(self, connect_ex: Callable[[], int], until: int = 0, op: str = "dial") -> None:

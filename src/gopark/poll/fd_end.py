@@ -3,16 +3,29 @@
 import _thread
 import os
 import sys
+from types import FrameType
+from typing import Any
 
 from gopark.runtime import _sys
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_FD = os.path.join(os.path.dirname(__file__), "fd.py")
 
 
 def in_the_core() -> bool:
     """Interpreted core, called by what a finalizer calls: has it interrupted the package itself, in the middle of a step?"""
     frame = sys._getframe(2).f_back  # past the finalizer's own
     return frame is not None and frame.f_code.co_filename.startswith(_PACKAGE)
+
+
+def is_inside(fd: Any) -> bool:
+    """Interpreted core, called by what a close calls: does the running goroutine have an operation on *fd* in flight?"""
+    frame: FrameType | None = sys._getframe(3)  # whoever called close
+    while frame is not None:
+        if frame.f_code.co_filename == _FD and frame.f_locals.get("self") is fd:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def close_lingering(fd: int) -> None:

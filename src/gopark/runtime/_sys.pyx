@@ -53,6 +53,7 @@ cdef extern from "Python.h":
     object PyContext_CopyCurrent()
     int PyErr_CheckSignals() except -1
     int PyObject_GC_IsTracked(object obj)
+    int PyObject_IS_GC(object obj)
     void PyObject_GC_UnTrack(void *obj)
     void PyObject_GC_Track(void *obj)
     ctypedef struct PyThreadState:
@@ -319,7 +320,7 @@ cpdef object untrack(object obj):
 
 cpdef object track(object obj):
     """Give *obj* into the garbage collector's care again."""
-    if not PyObject_GC_IsTracked(obj):
+    if PyObject_IS_GC(obj) and not PyObject_GC_IsTracked(obj):
         PyObject_GC_Track(<void *>obj)
 
 

@@ -85,4 +85,4 @@ cdef class Case:
 cdef Sudog acquire_sudog(Chan c, int mode, object elem)
 cdef object release_sudog(Sudog sg)
 cpdef object new_note()
-cpdef bint thread_park(ParkLock lock, int mode, object note, int64_t when) except -1
+cdef bint thread_park(ParkLock lock, int mode, object note, int64_t when) except -1

@@ -108,7 +108,7 @@ def poll_close(pd: PollDesc) -> None:
     polldesc.pollcache.put(pd)
 
 
-def poll_reset(pd: PollDesc, mode: int) -> int:  # atomic  # atomic
+def poll_reset(pd: PollDesc, mode: int) -> int:  # atomic
     """Prepare an operation: the error code if there is one, else the semaphore back to nil."""
     err = netpollcheckerr(pd, mode)
     if err != 0:
@@ -242,7 +242,7 @@ def poll_unblock(pd: PollDesc) -> None:
 # -- the state machine (G11 to G14) ------------------------------------------------------------------------------------
 
 
-def netpollcheckerr(pd: PollDesc, mode: int) -> int:  # atomic  # atomic
+def netpollcheckerr(pd: PollDesc, mode: int) -> int:  # atomic
     """The error code, in its order: closing, deadline expired, not pollable (reading, and the event was only EPOLLERR)."""
     if pd.closing:
         return 1
@@ -253,7 +253,7 @@ def netpollcheckerr(pd: PollDesc, mode: int) -> int:  # atomic  # atomic
     return 0
 
 
-def netpollgoready(gp: Goroutine | None) -> None:  # atomic  # atomic
+def netpollgoready(gp: Goroutine | None = None) -> None:  # atomic
     """Make runnable a goroutine that netpollunblock returned (None: nobody), then count it out of the waiters."""
     if gp is not None:
         proc.goready(gp)
@@ -269,7 +269,7 @@ def netpollblock(pd: PollDesc, mode: int, waitio: bool = False) -> bool:
     return block_end(pd, mode)
 
 
-def block_begin(pd: PollDesc, mode: int, waitio: bool) -> bool:  # atomic  # atomic
+def block_begin(pd: PollDesc, mode: int, waitio: bool) -> bool:  # atomic
     """The semaphore to PD_WAIT: True if netpollblock is to park.
 
     Apart from it, as block_end is, because every parked goroutine's stack has a copy of netpollblock's frame."""
@@ -292,7 +292,7 @@ def block_begin(pd: PollDesc, mode: int, waitio: bool) -> bool:  # atomic  # ato
     return waitio or netpollcheckerr(pd, mode) == 0
 
 
-def block_end(pd: PollDesc, mode: int) -> bool:  # atomic  # atomic
+def block_end(pd: PollDesc, mode: int) -> bool:  # atomic
     """The semaphore back to nil: True if it was signalled."""
     if mode == _R:
         s = pd.rg
@@ -308,9 +308,9 @@ def block_end(pd: PollDesc, mode: int) -> bool:  # atomic  # atomic
 # -- deadlines (G16, G17) ----------------------------------------------------------------------------------------------
 
 
-def netpolldeadlineimpl(pd: PollDesc, seq: int, read: bool, write: bool) -> None:  # atomic  # atomic
+def netpolldeadlineimpl(pd: PollDesc, seq: int, read: bool, write: bool) -> None:  # atomic
     """A deadline's timer fired: expire the direction(s), unless the deadline was changed meanwhile."""
-    if seq != (pd.rseq if read else pd.wseq):
+    if pd is None or seq != (pd.rseq if read else pd.wseq):
         return
     if read:
         pd.rd = _EXPIRED

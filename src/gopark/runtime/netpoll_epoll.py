@@ -57,6 +57,10 @@ def high(fd: int) -> int:
 class EpollPoller(Poller):
     """An epoll instance."""
 
+    def __cinit__(self) -> None:
+        # Compiled core: without __init__ it has not been started.
+        self.epfd = self.breakfd = self.sigfd = -1
+
     def __init__(self) -> None:
         super().__init__()
         self.epfd = -1  # the epoll instance

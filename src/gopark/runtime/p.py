@@ -84,6 +84,13 @@ class P:
         self.outcome: Any = None  # of the goroutine that has just ended, until it is put there
         self.timers.wake = self.wake
 
+    def __cinit__(self) -> None:
+        # Compiled core: without __init__ it is a P that has nothing, and crashes nowhere.
+        self.runq, self.globq, self.preempted = GList(), GList(), GList()
+        self.timers = TimerHeap()
+        self.poller = Poller()
+        self.gfree, self.allgs, self.injected = [], set(), deque()
+
     # -- the main loop -------------------------------------------------------------------------------------------------
 
     def findrunnable(self) -> Goroutine | None:

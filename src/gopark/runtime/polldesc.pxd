@@ -33,8 +33,6 @@ cdef class PollDesc(ParkLock):
     cpdef bint parkcancel(self, Goroutine gp, int mode) except -1
     cpdef object parkrefuse(self, int mode)
     cpdef bint readable_pending(self) noexcept
-    @cython.locals(n=int)
-    cpdef int parked(self) noexcept
 
 cdef class PollCache:
     cdef list table

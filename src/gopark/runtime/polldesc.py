@@ -87,15 +87,6 @@ class PollDesc(ParkLock):
         """An edge for the reader is pending, or the peer has hung up or sent urgent data: a read may find something."""
         return self.rhup or self.rg is _READY
 
-    def parked(self) -> int:  # atomic
-        """How many goroutines are parked on it: 0, 1 or 2."""
-        n = 0
-        if self.rg is not None and self.rg is not _READY and self.rg is not _WAIT:
-            n += 1
-        if self.wg is not None and self.wg is not _READY and self.wg is not _WAIT:
-            n += 1
-        return n
-
     def state(self) -> tuple[str, str]:
         """(rg, wg) by name, for tests and dumps: "nil", "PD_READY", "PD_WAIT" or "G"."""
         names: list[str] = []

@@ -63,7 +63,7 @@ cdef object yield_to(GList queue)
 cpdef int64_t deadline_after(int64_t ns) except -1
 cpdef int64_t seconds_to_ns(object seconds, str what) except? -1
 @cython.locals(p=P, gp=Goroutine, here=bint)
-cpdef Goroutine newproc(object fn, tuple args, dict kwargs)
+cpdef Goroutine newproc(object fn, tuple args, object kwargs)
 cdef bint start_for_go(P p) except -1
 @cython.locals(p=P, gp=Goroutine)
 cdef bint begin_goroutine() except -1

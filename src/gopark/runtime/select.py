@@ -196,7 +196,7 @@ def randn(n: int) -> int:  # atomic
     x ^= x >> 7
     x ^= (x << 17) & _MASK
     _random = x
-    return (x >> 32) % n
+    return (x >> 32) % n if n else 0
 
 
 def seed(n: int) -> None:

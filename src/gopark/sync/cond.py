@@ -69,7 +69,7 @@ class Latch(ParkLock):
 
     def parkcancel(self, gp: Goroutine, mode: int) -> bool:  # atomic
         # False: it was signalled, and release has been called or is about to be.
-        if not Waiters.parkcancel(self.cond, self.node, 0):
+        if self.cond is None or not Waiters.parkcancel(self.cond, self.node, 0):
             return False
         self.gp = None
         return True
@@ -79,7 +79,8 @@ class Latch(ParkLock):
 
     def after_fork(self) -> None:
         """In a forked child: who waited does not exist there."""
-        self.cond.after_fork()
+        if self.cond is not None:
+            self.cond.after_fork()
 
 
 class Cond(Waiters):
