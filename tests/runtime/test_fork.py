@@ -1,5 +1,9 @@
 """os.fork: the child has a working runtime of its own, the parent notices nothing."""
 
+import textwrap
+
+import pytest
+
 from support import python
 
 ECHO = """
@@ -305,3 +309,76 @@ def test_child_that_cannot_have_a_poller_says_so_and_recovers() -> None:
     gopark.run(main)
     """)
     assert out.strip() == "[24, 24, 24, b'x']"
+
+
+STATES = {
+    "a goroutine's clean-up at the end of the run": """
+        def other():
+            try: gopark.sleep(100)
+            finally: fork()
+        def main():
+            gopark.go(other)
+            gopark.sleep(0.001)
+        gopark.run(main)
+    """,
+    "a signal handler while all are parked": """
+        def main():
+            signal.signal(signal.SIGUSR2, lambda *args: fork())
+            threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGUSR2)).start()
+            gopark.go(gopark.sleep, 100)
+            gopark.sleep(0.1)
+        gopark.run(main)
+    """,
+    "a finalizer of what a goroutine leaves": """
+        class Last:
+            def __del__(self): fork()
+        def main():
+            gopark.go(Last)
+            gopark.sleep(0.01)
+        gopark.run(main)
+    """,
+    "an atexit handler, after the first use": """
+        gopark.go(gopark.sleep, 100)
+        gopark.sleep(0.001)
+        atexit.register(fork)
+    """,
+    "another thread while the run ends": """
+        forked = threading.Event()
+        def thread():
+            fork()
+            forked.set()
+        def other():
+            try: gopark.sleep(100)
+            finally:
+                threading.Thread(target=thread).start()
+                with gopark.shield(): gopark.blocking(forked.wait)
+        def main():
+            gopark.go(other)
+            gopark.sleep(0.001)
+        gopark.run(main)
+    """,
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_child_forked_by(state: str) -> None:
+    """Either of the two ends, and gopark works in the child, if it is free there."""
+    fork = """
+        import atexit, os, signal, sys, threading, warnings
+        import gopark
+        warnings.simplefilter("ignore")
+        def use():
+            return gopark.go(lambda: gopark.sleep(0.001) or "works").result()
+        def fork():
+            parent = os.getpid()
+            pid = os.fork()
+            if pid:
+                print("child", os.waitpid(pid, 0)[1], flush=True)
+                return
+            signal.alarm(20)
+            try: print("in the child:", use(), flush=True)
+            except RuntimeError: print("in the child:", gopark.run(use), flush=True)
+    """
+    done = python(textwrap.dedent(fork) + textwrap.dedent(STATES[state]))
+    assert sorted(done.stdout.splitlines()) == ["child 0", "in the child: works"]
+    assert done.stderr == ""

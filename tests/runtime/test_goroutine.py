@@ -3,12 +3,13 @@
 import copy
 import gc
 import pickle
+import threading
 
 import pytest
 
 import gopark
 from gopark import sync
-from gopark.runtime import proc
+from gopark.runtime import joining, proc
 from support import eventually, goroutines, parked, python
 
 
@@ -312,3 +313,27 @@ def test_goroutines_cannot_be_copied() -> None:
     for copied in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match="a Goroutine cannot be copied or pickled"):
             copied(gopark.current())
+
+
+def test_all_who_wait_are_told_although_a_signal_handler_raises_while_one_is() -> None:
+    class Raising:
+        def set(self) -> None:
+            told.append("first")
+            raise LookupError
+
+    told: list[str] = []
+    joined = threading.Event()
+
+    def main() -> None:
+        gate = gopark.Chan()
+        g = parked(gopark.go(gate.recv))
+        joining.watch(g, Raising())
+        joining.watch(g, joined)
+        gate.close()
+        with pytest.raises(LookupError):
+            g.join()
+            gopark.sleep(1)
+        assert isinstance(g.exception, gopark.ChanClosed)
+
+    gopark.run(main)
+    assert joined.is_set() and told == ["first"] * 2

@@ -1,5 +1,6 @@
 """Signals: handlers run promptly while all goroutines are parked; Ctrl-C is the main goroutine's alone."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 import pytest
 
 import gopark
+from gopark.runtime import proc
 from support import eventually, goroutines, parked, python
 
 
@@ -268,3 +270,17 @@ def test_parked_goroutine_is_undisturbed_by_a_signal() -> None:
         b.close()
     finally:
         signal.signal(signal.SIGUSR1, old)
+
+
+@goroutines
+def test_wakeup_fd_that_asyncio_has_taken_away_is_set_again() -> None:
+    async def handles_a_signal() -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, print)
+
+    ours = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(ours)
+    asyncio.run(handles_a_signal())
+    assert signal.set_wakeup_fd(-1) == -1
+    proc.getp().watched = 0  # it was looked at more than a second ago
+    gopark.sleep(0.001)
+    assert signal.set_wakeup_fd(ours) == ours >= 0

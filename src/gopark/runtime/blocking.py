@@ -495,11 +495,13 @@ def forked() -> None:
     idents.clear()
 
 
-@atexit.register
-def _at_exit() -> None:
+def _keep_stdin() -> None:
     """A thread that reads standard input at the program's end holds that file's lock for ever, and the interpreter, which
     closes the file when it destroys it, aborts.  So it is not destroyed."""
     if _pool.threads != _pool.idle:
         for stream in (sys.stdin, sys.__stdin__):
             if stream is not None:
                 _sys.immortalize(stream)
+
+
+atexit.register(_keep_stdin)

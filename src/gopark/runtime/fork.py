@@ -10,10 +10,10 @@ open descriptor registered again.  Locks and waiting lists forget the goroutines
 
 import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from gopark.runtime import _sys, chan, debug_server, lifecycle, netpoll, proc, reports, start, sysmon
-from gopark.runtime.g import Goroutine, waiting_threads
+from gopark.runtime.g import Cancelled, Goroutine, waiting_threads
 
 _p = proc.getp()
 _kept: list[Any] = []  # what must never be destroyed
@@ -74,14 +74,26 @@ def stand_in() -> Goroutine:
 def child_ended(gp: Goroutine) -> None:
     """The goroutine that forked has returned in the child, where it is the program: the process ends, as a thread's
     would (what the main goroutine would have done next is the parent's)."""
-    status = 0
     exc = gp.exc
+    if exc is not None and not isinstance(exc, SystemExit):
+        reports.report_uncollected(gp)
+    _exit(exc)
+
+
+def stray_child(exc: BaseException | None) -> None:
+    """Whoever forked did it in the scheduler (a signal handler, a finalizer, while all were parked), and has ended: nobody
+    is left in the child."""
+    if exc is not None and not isinstance(exc, SystemExit):
+        sys.excepthook(type(exc), exc, exc.__traceback__)
+    lifecycle.at_exit()
+    _exit(exc)
+
+
+def _exit(exc: BaseException | None) -> NoReturn:
+    status = 0 if exc is None or isinstance(exc, Cancelled) else 1
     if isinstance(exc, SystemExit):
         code = exc.code
         status = code if isinstance(code, int) else 0 if code is None else 1
-    elif exc is not None:
-        reports.report_uncollected(gp)
-        status = 1
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()

@@ -117,6 +117,9 @@ class Rare(Protocol):
         """Is everybody asleep for good?  It has been reported then, and the main goroutine is runnable."""
         raise NotImplementedError
 
+    def watch_signals(self) -> None:
+        """Have signals end a blocking netpoll again, if somebody has taken that away."""
+
     def orphaned(self) -> None:
         """The thread that the runtime runs on ends."""
 
@@ -126,6 +129,9 @@ class Rare(Protocol):
     def stand_in(self) -> "Goroutine":
         """For a goroutine that forked, is the child's program, and returns after it has ended the runtime."""
         raise NotImplementedError
+
+    def stray_child(self, exc: BaseException | None) -> None:
+        """Whoever forked this child did it in the scheduler (a signal handler, a finalizer), and has ended: so does it."""
 
     def child_ended(self, gp: "Goroutine") -> None:
         """*gp*, which is a forked child's program, has ended: so does the process."""

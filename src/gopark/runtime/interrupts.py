@@ -7,6 +7,7 @@ gopark.signal; preemption is sysmon.py; dumps are debug_signals.py.
 import _signal  # type: ignore[import-not-found]  # what signal wraps in Python
 import os
 import signal
+import threading
 from types import CodeType, FrameType
 from typing import Any
 
@@ -19,6 +20,7 @@ _foreign = os.path.join(_stdlib, "site-packages") + os.sep
 _old_sigint: Any = None  # the handler that ours has replaced
 _held = False  # the runtime starts or stops: Ctrl-C waits until it has
 _noted = False  # and has come
+_watching = False  # between watch_signals and unwatch_signals
 _wakeup_fd = -1  # the signal pipe's write end; made once, kept
 entries: set[CodeType] = set()  # of the functions that call the program's main function
 
@@ -106,7 +108,8 @@ def _in_runtime(frame: FrameType | None) -> bool:
 
 def watch_signals() -> None:
     """A signal ends a blocking netpoll, whenever it arrives.  Main thread only."""
-    global _wakeup_fd
+    global _wakeup_fd, _watching
+    _watching = True
     if _wakeup_fd < 0:
         _wakeup_fd = _p.poller.netpollsignal()
     old = signal.set_wakeup_fd(_wakeup_fd, warn_on_full_buffer=False)
@@ -114,11 +117,19 @@ def watch_signals() -> None:
         signal.set_wakeup_fd(old)  # the program has its own: leave it
 
 
+def rewatch_signals() -> None:
+    """Whoever has set a descriptor of its own, as asyncio does, takes that away when it has done, and with it ours."""
+    if _watching and threading.get_ident() == threading.main_thread().ident:
+        watch_signals()
+
+
 def unwatch_signals() -> None:
     """Undo watch_signals, but not what the program has set since."""
+    global _watching
     old = signal.set_wakeup_fd(-1)
     if old not in (-1, _wakeup_fd):
         signal.set_wakeup_fd(old)
+    _watching = False
 
 
 def forked(running: bool) -> None:

@@ -148,7 +148,7 @@ def enter(what: str) -> Goroutine:
 def _register_at_exit() -> None:
     # Before the threads that are left are waited for: they must find an end of the runtime, not one that nobody runs.
     try:
-        getattr(threading, "_register_atexit", atexit.register)(_at_exit)
+        getattr(threading, "_register_atexit", atexit.register)(at_exit)
     except RuntimeError:
         pass  # too late for that: this is an atexit handler, and _at_last comes after it
 
@@ -173,7 +173,7 @@ def goexit() -> BaseException:
     return Goexit()
 
 
-def _at_exit() -> None:
+def at_exit() -> None:
     # The runtime was started by first use.  Its goroutines end as under run, unless this is not their thread.
     if _p.thread == _sys.thread_ident() and _p.curg is _p.maing:
         try:
@@ -189,7 +189,7 @@ def _at_exit() -> None:
 def _at_last() -> None:
     """After the program's own atexit handlers (those that were registered after gopark's import), which may have used it."""
     try:
-        _at_exit()
+        at_exit()
     finally:
         reports.report_failed()
 
@@ -381,6 +381,9 @@ class _Rare(g.Rare):
     def checkdead(self) -> bool:
         return deadlock.checkdead()
 
+    def watch_signals(self) -> None:
+        interrupts.rewatch_signals()
+
     def orphaned(self) -> None:
         orphaned()
 
@@ -389,6 +392,9 @@ class _Rare(g.Rare):
 
     def stand_in(self) -> Goroutine:
         return fork.stand_in()
+
+    def stray_child(self, exc: BaseException | None) -> None:
+        fork.stray_child(exc)
 
     def child_ended(self, gp: Goroutine) -> None:
         fork.child_ended(gp)

@@ -35,6 +35,8 @@ cdef class P:
     cdef public list gfree
     cdef public bint handoff
     cdef public int state
+    cdef public int forks
+    cdef public int64_t watched
     cdef public int latecomers
     cdef public object graves
     cdef public Goroutine reaper
@@ -60,15 +62,18 @@ cdef class P:
     cpdef object pollnow(self)
     @cython.locals(n=Py_ssize_t)
     cpdef object injectglist(self, GList torun)
-    @cython.locals(first=int64_t, delay=int64_t, now=int64_t, signals=bint)
+    @cython.locals(first=int64_t, delay=int64_t, now=int64_t, signals=bint, forks=int)
     cdef bint block(self) except -1
+    @cython.locals(forks=int)
     cdef object wait(self, int64_t delay)
     cpdef bint asleep(self) except -1
     cpdef object enqueue(self, Goroutine gp)
     cpdef object wake(self)
     cpdef Py_ssize_t runqsize(self) except -1
+    cdef object rewatch(self, int64_t now)
     cdef bint signals(self) except -1
     cdef bint checkdead(self) except -1
+    @cython.locals(forks=int)
     cdef object checksignals(self)
     cdef object runtimers(self, int64_t now)
     cpdef object uncaught(self, object exc)
@@ -76,6 +81,7 @@ cdef class P:
     cpdef object preempt(self)
     cpdef object abandon(self, Goroutine gp)
     cpdef object gone(self, Goroutine gp)
+    cdef object late(self, Goroutine gp)
     @cython.locals(reaper=Goroutine)
     cpdef bint bury(self, Goroutine gp) except -1
     cdef object tell_ended(self, Goroutine gp)

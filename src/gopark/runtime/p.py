@@ -58,6 +58,8 @@ class P:
         self.gfree: list[Any] = []  # stacks of finished goroutines
         self.handoff = False  # g0: start a stack for curg
         self.state = STOPPED
+        self.forks = 0  # how many forks this process comes from
+        self.watched = 0  # when rewatch was called last, coarse clock
         self.latecomers = 0  # goroutines that other threads have started since it left RUNNING
         self.graves: deque[Goroutine] = (
             deque()
@@ -158,6 +160,7 @@ class P:
 
     def block(self) -> bool:
         """Nothing is runnable: wait in netpoll until the next timer.  False: the caller must go to g0 (signals)."""
+        forks = self.forks
         if self.timers.first != _NEVER:
             self.timers.settle()
         first = self.timers.first
@@ -176,11 +179,16 @@ class P:
                 first = self.timers.first
                 delay = 1
                 signals = True
+            elif now - self.watched > _RECHECK_NS:
+                self.rewatch(now)
         elif polldesc.waiters() == 0 and self.external == 0 and not self.attention:
             if self.checkdead():
                 return True
             # Another thread, or a signal handler, could still wake someone.  It may also end without doing so.
             delay = _RECHECK_NS
+            self.rewatch(self.coarse)
+        elif self.coarse - self.watched > _RECHECK_NS:
+            self.rewatch(self.coarse)
         # Published before the last look: another thread makes work and then looks at these, so one of the two sees the
         # other (both under the GIL).  In the interpreted core a finalizer or a signal handler may come after the look, too.
         self.polling = True
@@ -198,20 +206,34 @@ class P:
         # atomic: end
         self.polling = False
         self.timers.waituntil = 0
+        if self.forks != forks:
+            g.rare().stray_child(None)
         if signals:
             self.poller.signalled = True
         return self.signals()
 
     def wait(self, delay: int) -> None:
         """The wait of block: netpoll(delay), which begins to wait without a call that could run the program's code."""
+        forks = self.forks
         try:
             self.injectglist(self.poller.netpoll(delay))
         except BaseException as e:
+            if self.forks != forks:
+                # Interpreted core: the handler ran inside the wait, which then has found the parent's epoll instance closed.
+                g.rare().stray_child(None if isinstance(e, ValueError) else e)
             self.uncaught(e)
         _sys.sysmon_resumed()
         self.coarse = _sys.coarsetime()
         self.polltick = self.schedtick
         self.lastpoll = self.coarse
+
+    def rewatch(self, now: int) -> None:
+        """Once a second: is the wake-up descriptor for signals still ours?"""
+        self.watched = now
+        try:
+            g.rare().watch_signals()
+        except BaseException as e:  # a signal handler raised in it
+            self.uncaught(e)
 
     def asleep(self) -> bool:  # atomic
         """Is there nobody who runs, or will run because of the network, a timer or a blocking call?"""
@@ -243,10 +265,15 @@ class P:
     def checksignals(self) -> None:
         """On g0: run the Python signal handlers that are due; what one raises goes to the main goroutine."""
         self.poller.signalled = False
+        forks = self.forks
         try:
             _sys.check_signals()
         except BaseException as e:
+            if self.forks != forks:
+                g.rare().stray_child(e)
             self.uncaught(e)
+        if self.forks != forks:
+            g.rare().stray_child(None)
 
     def uncaught(self, exc: BaseException) -> None:
         """Something was raised where no goroutine runs: the main goroutine gets it."""
@@ -292,6 +319,15 @@ class P:
         self.allgs.discard(gp)
         self.tell_ended(gp)
 
+    def late(self, gp: Goroutine) -> None:
+        """*gp*, which another thread has started, came just too late for the run's end.  (In the interpreted core, whose
+        threads change anywhere.)"""
+        try:
+            self.injected.remove(gp)
+        except ValueError:
+            return  # it has been seen
+        self.gone(gp)
+
     def bury(self, gp: Goroutine) -> bool:
         """*gp* has ended, nobody refers to it any more, and its outcome is about to be destroyed: the program's finalizers,
         and excepthook, may want to park.  If no goroutine runs here, one is made to do it (True)."""
@@ -326,10 +362,18 @@ class P:
                 event = watchers.pop(0)
             except IndexError:
                 break  # a thread that gives up has taken its event out of the list meanwhile
-            event.set()
+            for _ in range(
+                2
+            ):  # again: a signal handler may have raised in its middle, and the others wait as well
+                try:
+                    event.set()
+                    break
+                except BaseException as e:
+                    self.uncaught(e)
 
     def forked(self, me: Goroutine | None) -> None:
         """In a forked child: only *me* is alive, and is the main goroutine; None: the runtime is not started."""
+        self.forks += 1
         self.runnext = None
         for queue in (self.runq, self.globq, self.preempted):
             queue.clear()

@@ -391,6 +391,8 @@ def newproc(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
         p.enqueue(gp)
     else:
         p.inject(gp)
+        if p.thread == 0:
+            p.late(gp)
     return gp
 
 

@@ -75,7 +75,14 @@ def start(steps: Steps) -> None:
     """Start the runtime on this thread; the caller becomes the main goroutine.  The lock is held."""
     global current
     current = steps
-    steps.start(_MAIN_THREAD if on_main_thread() else _OTHER_THREAD)
+    if not on_main_thread():
+        steps.start(_OTHER_THREAD)
+    elif isinstance(threading.main_thread(), threading._MainThread):  # type: ignore[attr-defined]
+        steps.start(_MAIN_THREAD)
+    else:
+        # A forked child, whose main thread was another in the parent.  It ends like one, without an exit of Python's, and the
+        # process must end with it.
+        steps.start((*_MAIN_THREAD, _GUARD))
 
 
 def on_main_thread() -> bool:
@@ -159,11 +166,12 @@ _MAIN_THREAD = (
     _SYSMON,
     _DEBUG_SERVER,
 )
+_GUARD = Step("guard", _arm_guard, _disarm_guard)
 _OTHER_THREAD = (
     _POLLER,
     _REQUESTS,
     _SCHEDULER,
-    Step("guard", _arm_guard, _disarm_guard),
+    _GUARD,
     _GC,
     _SYSMON,
     _DEBUG_SERVER,
