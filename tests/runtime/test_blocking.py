@@ -92,6 +92,14 @@ def test_pool_grows_with_demand_and_shrinks_when_idle() -> None:
 
 
 @goroutines
+def test_threads_of_the_pool_have_names_and_leave_no_trace() -> None:
+    name = gopark.blocking(lambda: threading.current_thread().name)
+    assert name.startswith("gopark-blocking-")
+    assert gopark.blocking(lambda: threading.current_thread().daemon)
+    eventually(lambda: not any("gopark-blocking" in t.name for t in threading.enumerate()))
+
+
+@goroutines
 def test_idle_thread_is_used_again() -> None:
     threads = set()
     for _ in range(50):

@@ -125,3 +125,36 @@ print("end")
         assert p.stdin is not None and p.stdout is not None
         status = p.wait(30)  # with stdin open: communicate would close it
         assert (status, p.stdout.read()) == (0, "end\n")
+
+
+@pytest.mark.skipif(not _sys.IS_COMPILED, reason="the interpreted core allocates at every step of a park")
+@pytest.mark.parametrize("threads", ["idle", "new"])
+def test_no_call_and_no_thread_is_lost_when_memory_is_short(threads: str) -> None:
+    """Every n-th allocation fails, in the caller and in the pool's thread: an error, or the result; never silence."""
+    pytest.importorskip("_testcapi")
+    done = python(f"""
+        import _testcapi, gopark, io
+        from gopark import files
+        from gopark.runtime import blocking
+        new = {threads == "new"}
+        if new: blocking.IDLE_SECONDS = 0.001
+        def main():
+            f = files.wrap(io.BytesIO(b"x" * 1000))
+            for width in (1, 5, 100):
+                for n in range(60):
+                    while new and blocking.counts()[0]: gopark.sleep(0.0005)
+                    _testcapi.set_nomemory(n, n + width)
+                    try:
+                        if n % 2: f.read(1)
+                        else: gopark.blocking(int)
+                    except (MemoryError, RuntimeError): pass        # "can't allocate lock"
+                    finally: _testcapi.remove_mem_hooks()
+                    while gopark.statistics().blocking_calls: gopark.sleep(0.0005)
+                    assert gopark.blocking(int) == 0
+            assert f.tell() >= 0
+            while gopark.statistics().blocking_calls: gopark.sleep(0.0005)
+            while blocking.counts()[0] != blocking.counts()[1]: gopark.sleep(0.0005)
+            print("fine", blocking.counts()[0] >= 0 <= blocking.counts()[1])
+        gopark.run(main)
+    """)
+    assert done.stdout == "fine True\n"

@@ -42,12 +42,11 @@ cdef class Call(ParkLock):
     cpdef bint parkcancel(self, Goroutine gp, int mode) except -1
     cdef object run(self)
     cdef object drop(self)
-    @cython.locals(gp=Goroutine)
-    cpdef object finish(self)
 
 cdef class Worker:
+    cdef Pool pool
     cdef Py_ssize_t number
-    cdef bint begun
+    cdef bint counted
     cdef object lock
     cdef Worker over
     cdef Worker under
@@ -70,12 +69,14 @@ cdef class Pool(Queue):
     cdef object submit(self, Call call)
     @cython.locals(worker=Worker)
     cdef object hire(self)
-    cpdef object introduce(self, Worker worker)
-    @cython.locals(call=Call, retired=bint)
+    @cython.locals(call=Call)
     cpdef object serve(self, Worker worker)
+    cdef object staff(self)
     cdef object over(self, Call call)
 
 cdef object _locked()
+cdef bint idle(object lock) except -1
+cdef object renew(Worker worker)
 @cython.locals(gp=Goroutine, call=Call)
 cdef object park(Gate gate, object fn, tuple args, dict kwargs)
 @cython.locals(gp=Goroutine)

@@ -116,8 +116,8 @@ class Call(ParkLock):
         """What was to be called is the program's: its finalizers run here."""
         self.fn = self.args = self.kwargs = self.ctx = None
 
-    def finish(self) -> None:
-        """On the runtime's thread, when it has run."""
+    def __call__(self) -> None:
+        """On the runtime's thread, when it has run: what the pool's thread has injected."""
         if self.state != _RUNNING:
             raise FatalError("runtime: a blocking call has ended twice")
         self.state = _OVER
@@ -130,16 +130,23 @@ class Call(ParkLock):
 class Worker:
     """One of the pool's threads."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, pool: "Pool", number: int) -> None:
+        self.pool = pool
         self.number = number
-        self.begun = False
+        self.counted = False  # among the pool's threads
         self.lock = _locked()  # it waits here while it is idle
         self.over: Worker | None = None  # neighbours among the idle ones
         self.under: Worker | None = None
 
-
-class PoolThread(threading.Thread):
-    """The same as Python's other threads see it: it has a name."""
+    def __del__(self) -> None:
+        # The thread was not started, or died before it could do anything: then whoever counts on it needs another.
+        if self.counted:
+            self.counted = False
+            self.pool.threads -= 1
+            try:
+                _p.inject(self.pool)
+            except MemoryError:
+                pass  # the next call will see to it
 
 
 class Pool(Queue):
@@ -305,6 +312,7 @@ class Pool(Queue):
         worker.over = worker.under = None
         self.idle -= 1
         self.threads -= 1
+        worker.counted = False
         assert 0 <= self.idle <= self.threads
         return True
 
@@ -323,41 +331,24 @@ class Pool(Queue):
         if self.threads >= MAX_THREADS:
             return
         self.started += 1
-        worker = Worker(self.started)
-        self.threads += 1
+        worker: Worker | None = None
         try:
+            worker = Worker(self, self.started)
+            worker.counted = True
+            self.threads += 1
             # Not as a Thread: what its start does is Python code, where a signal handler could raise, or make a blocking
-            # call itself.  Handlers run on the main thread alone.
-            _thread.start_new_thread(self.introduce, (worker,))
-        except BaseException as e:
-            self.threads -= 1
-            if self.threads == 0 or not isinstance(e, (RuntimeError, MemoryError)):
+            # call itself.
+            _thread.start_new_thread(self.serve, (worker,))
+        except (RuntimeError, MemoryError):
+            worker = None  # counts itself off, unless the thread runs all the same
+            if self.threads == 0:
                 raise
             # Another thread will come to it.
 
-    def introduce(self, worker: Worker) -> None:
-        """On a thread that nobody knows: have a Thread do the work, and end; or do it if there can be no other."""
-        ident = _sys.thread_ident()
-        idents.add(ident)
-        try:
-            # Daemonic: a call that never returns must not keep the process from ending.
-            PoolThread(
-                target=self.serve, args=(worker,), name=f"gopark-blocking-{worker.number}", daemon=True
-            ).start()
-        except BaseException:
-            self.serve(worker)
-        finally:
-            idents.discard(ident)
-
     def serve(self, worker: Worker) -> None:
-        """What a thread of the pool does."""
-        if worker.begun:
-            return
-        worker.begun = True
-        ident = _sys.thread_ident()
-        idents.add(ident)
-        retired = False
+        """What a thread of the pool does.  Nothing but a call may fail on it: the others would wait for it in vain."""
         try:
+            introduce(worker.number)
             while (
                 self is _pool
             ):  # a thread that has forked is alone in the child, and no thread of the pool's there
@@ -366,22 +357,76 @@ class Pool(Queue):
                     call.run()
                     self.over(call)
                     call = None  # or an idle thread would keep the last result alive
-                elif not worker.lock.acquire(True, IDLE_SECONDS):
-                    retired = self.retire(worker)
-                    if retired:
+                elif not idle(worker.lock):
+                    if self.retire(worker):
                         return
-                    worker.lock = _locked()  # the one that was to wake it may be released yet
+                    renew(worker)
         finally:
-            idents.discard(ident)
-            if not retired:
+            take_leave()
+            if worker.counted and not self.retire(worker):
+                # Something was raised in it: what it was to do, another has to.
+                worker.counted = False
                 self.threads -= 1
+                self.staff()
+
+    def __call__(self) -> None:
+        """On the runtime's thread: a thread of ours was lost."""
+        self.staff()
+
+    def staff(self) -> None:
+        """A call may wait that nobody was woken for: wake a thread, or start one."""
+        lock = self.rouse()
+        if lock is not None:
+            lock.release()
+        elif self.size > 0:
+            self.hire()
 
     def over(self, call: Call) -> None:
         """*call* has run, on this thread of the pool."""
         lock = self.leave(call, True)
         if lock is not None:
             lock.release()
-        _p.inject(call.finish)
+        while True:
+            try:
+                _p.inject(call)
+                return
+            except MemoryError:
+                _patience.acquire(True, 0.001)  # (a thread of ours may wait)
+
+
+def idle(lock: Any) -> bool:
+    """Wait for work; False if it was too long."""
+    try:
+        woken: bool = lock.acquire(True, IDLE_SECONDS)
+        return woken
+    except Exception:  # no memory
+        return False
+
+
+def renew(worker: Worker) -> None:
+    """*worker* had its time just when it was given work: whoever gave it may not have released its lock yet."""
+    try:
+        worker.lock = _locked()
+    except Exception:
+        pass  # no memory: at the worst it is woken once for nothing
+
+
+def introduce(number: int) -> None:
+    """Have this thread listed, by name, among threading's: it is not one that is to be waited for at the program's end."""
+    try:
+        idents.add(_sys.thread_ident())
+        threading.current_thread().name = f"gopark-blocking-{number}"
+    except Exception:
+        pass  # no memory: it works as well without
+
+
+def take_leave() -> None:
+    """Undo introduce: threading does not notice the end of a thread that it has not started."""
+    ident = _sys.thread_ident()
+    idents.discard(ident)
+    known: dict[int, threading.Thread] = getattr(threading, "_active", {})
+    if isinstance(known.get(ident), threading._DummyThread):
+        known.pop(ident, None)
 
 
 def _locked() -> Any:
@@ -394,6 +439,7 @@ idents: set[int] = (
     set()
 )  # of the pool's threads: they wake nobody but who waits for their calls, and those are counted
 _pool = Pool()
+_patience = _locked()  # never released
 
 
 def blocking(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -475,12 +521,7 @@ def wait_here(gate: Gate, fn: Callable[..., Any], args: tuple[Any, ...], kwargs:
         lock = pool.leave(call, call.state == _RUNNING)
         if lock is not None:
             lock.release()
-        # Or it was a goroutine's call that was let through: no thread of the pool's knows.
-        lock = pool.rouse()
-        if lock is not None:
-            lock.release()
-        elif pool.size > 0:
-            pool.hire()
+        pool.staff()  # if it was a goroutine's call that was let through, no thread of the pool's knows
 
 
 def counts() -> tuple[int, int, int]:
