@@ -13,10 +13,11 @@ import pytest
 from running import environment
 
 PROGRAM = """
-import os, signal, socket, sys, gopark
+import os, signal, socket, sys
 theirs, mine = socket.socketpair()
 while theirs.fileno() != 2 and mine.fileno() != 2 and HOW != "kept":
     theirs, mine, *_ = (*socket.socketpair(), theirs, mine)
+import gopark  # after that: the interpreted core loads ctypes, whose library may take a descriptor for good
 mine.setblocking(False)
 theirs.setblocking(False)
 def received():
@@ -56,7 +57,7 @@ def run(how: str, what: str, tmp_path: Path) -> "tuple[str, str]":
     for name, value in {"HOW": repr(how), "WHAT": what, "LOG": str(log)}.items():
         program = program.replace(name, value)
     if how == "closed later":
-        program = program.replace("theirs, mine =", "os.close(2)\ntheirs, mine =", 1)
+        program = program.replace("theirs, mine =", "import gopark\nos.close(2)\ntheirs, mine =", 1)
     elif how == "closed":
         again = "os.execv(sys.executable, [sys.executable, '-c', program])"
         program = f"import os, sys\nprogram = {program!r}\nos.close(2)\n{again}"
