@@ -7,6 +7,7 @@ from gopark.runtime.g cimport GList, Goroutine
 from gopark.runtime.poller cimport Poller
 from gopark.runtime.timers cimport TimerHeap
 
+cdef int _RUNNABLE
 cdef int _RUNNING
 cdef int _WAITING
 cdef int _DEAD
@@ -59,6 +60,7 @@ cdef class P:
     cdef public object outcome
     @cython.locals(gp=Goroutine)
     cpdef Goroutine findrunnable(self)
+    cdef object not_runnable(self, Goroutine gp)
     cpdef object pollnow(self)
     @cython.locals(n=Py_ssize_t)
     cpdef object injectglist(self, GList torun)

@@ -13,6 +13,7 @@ from gopark.runtime.poller import Poller
 from gopark.runtime.timers import TimerHeap
 
 # C globals in the compiled core.
+_RUNNABLE = g.GRUNNABLE
 _RUNNING = g.GRUNNING
 _WAITING = g.GWAITING
 _DEAD = g.GDEAD
@@ -136,6 +137,9 @@ class P:
                     if gp is None:
                         gp = self.preempted.pop()
             if gp is not None:
+                if gp.status != _RUNNABLE:
+                    self.not_runnable(gp)
+                    continue
                 # The network is looked at also while the queues never empty (Go leaves that to sysmon: 10 ms).
                 if (
                     self.schedtick - self.polltick >= _POLL_TICKS or self.coarse - self.lastpoll >= _POLL_NS
@@ -144,6 +148,11 @@ class P:
                 return gp
             if not self.block():
                 return None
+
+    def not_runnable(self, gp: Goroutine) -> None:
+        """What was on a run queue cannot run: it was abandoned there, or the runtime's rules are broken."""
+        if gp.status != _DEAD:
+            raise g.FatalError(f"runtime: findrunnable: {gp!r} is on a run queue")
 
     def pollnow(self) -> None:  # atomic
         """netpoll(0), and put what is ready on the run queue."""

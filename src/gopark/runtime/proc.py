@@ -175,7 +175,8 @@ def park_failed(gp: Goroutine, lock: ParkLock, mode: int) -> None:
 def park_end() -> None:
     """The goroutine that was parked runs again."""
     gp = _p.curg
-    assert gp is not None
+    if gp is None:
+        raise g.FatalError("runtime: park_end: no goroutine runs")
     gp.status = _RUNNING
     gp.parklock = None
     if gp.wake == _CANCELLED:
