@@ -98,3 +98,4 @@ cdef class P:
     cdef object attend(self)
     @cython.locals(gp=Goroutine)
     cdef object gogo(self)
+    cdef object idle_stack(self)

@@ -540,8 +540,8 @@ class P:
         gp = self.curg
         stack = self.g0
         if gp is not None:
-            if gp.stack is None and self.gfree:
-                gp.stack = self.gfree.pop()
+            if gp.stack is None:
+                gp.stack = self.idle_stack()
             if gp.stack is None:
                 self.handoff = True
             else:
@@ -549,6 +549,13 @@ class P:
             gp = None
         self.switches += 1
         return stack
+
+    def idle_stack(self) -> Any:
+        """The stack of a finished goroutine; None: there is none, or no memory (the list may have to shrink)."""
+        try:
+            return self.gfree.pop() if self.gfree else None
+        except MemoryError:
+            return None
 
 
 def outlives_goroutines(arg: Any) -> bool:

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from types import CoroutineType
 from typing import Any, NoReturn
 
+from greenlet import GreenletExit
+
 from gopark.runtime import _sys, g, polldesc
 from gopark.runtime.g import GList, Goexit, Goroutine, ParkLock
 from gopark.runtime.p import CLOSING, ENDING, RUNNING, P
@@ -496,19 +498,49 @@ def goexit0(gp: Goroutine) -> None:
 def g0_main() -> None:
     """The scheduler's own stack."""
     p = _p
-    while True:
-        if p.state == _CLOSING:
+    failed: BaseException | None = None
+    while p.state != _CLOSING:
+        try:
+            if failed is not None:
+                stack_failed(failed)
+                failed = None
+            g0_turn()
+        except GreenletExit:
+            raise
+        except BaseException as e:
+            failed = e
+
+
+def g0_turn() -> None:
+    """One round of g0: a goroutine to start or to resume, from here."""
+    p = _p
+    if p.handoff:
+        p.handoff = False
+    else:
+        if p.poller.signalled:
+            p.checksignals()
+        p.curg = None
+        p.curg = p.findrunnable()
+        if p.curg is None:
             return
-        if p.handoff:
-            p.handoff = False
-        else:
-            if p.poller.signalled:
-                p.checksignals()
-            p.curg = None
-            p.curg = p.findrunnable()
-            if p.curg is None:
-                continue
-        start_stack()
+    start_stack()
+
+
+def stack_failed(exc: BaseException) -> None:
+    """On g0: there is no memory for a new stack, or a stack has ended with an exception of the scheduler's own.
+
+    The goroutine that was to run there ends with it; one that was only to be resumed next has nothing to do with it."""
+    p = _p
+    gp = p.curg
+    p.outcome = None
+    if gp is None:
+        p.uncaught(exc)
+    elif gp.status == _RUNNABLE and gp.stack:
+        p.handoff = True
+    else:
+        gp.fn = gp.args = gp.kwargs = gp.ctx = gp.stack = None
+        gp.exc = exc
+        goexit0(gp)
 
 
 def new_g0(root: Any) -> Any:
@@ -522,7 +554,9 @@ def start_stack() -> None:
     gp = p.curg
     assert gp is not None
     if gp.stack is None:
-        gp.stack = p.gfree.pop() if p.gfree else _sys.new_greenlet(goroutine_main, p.g0)
+        gp.stack = p.idle_stack()
+    if gp.stack is None:
+        gp.stack = _sys.new_greenlet(goroutine_main, p.g0)
     stack = gp.stack
     gp = None
     p.switches += 1

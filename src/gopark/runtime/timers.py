@@ -135,9 +135,9 @@ class TimerHeap:
             t.when += t.period * (1 + (now - t.when) // t.period)
             self.sink()
         else:
+            self.removemin()  # first: a list needs memory to become shorter, too
             t.heapwhen = t.when  # for who asks what its deadline was
             t.when = 0
-            self.removemin()
         return t
 
     def retain(self, keep: Callable[[Any], bool]) -> None:
@@ -170,8 +170,8 @@ class TimerHeap:
         if t.when != 0:
             self.sink()
             return None
-        self.stale -= 1
         self.removemin()
+        self.stale -= 1
         return t
 
     def sink(self) -> None:  # atomic
