@@ -601,9 +601,7 @@ def goexit() -> NoReturn:
 
 
 def enter(what: str) -> Goroutine:
-    """The slow path of everything that needs a goroutine: start the runtime here, or say why that cannot be.
-
-    (A goroutine in the middle of its park does not run: it is a finalizer or a signal handler that does.)"""
+    """The slow path of everything that needs a goroutine: start the runtime here, or say why that cannot be."""
     return g.rare().enter(what)
 
 
