@@ -167,7 +167,7 @@ def park_commit(lock: ParkLock, mode: int, reason: str, when: int) -> bool:
 
 
 def park_failed(gp: Goroutine, lock: ParkLock, mode: int) -> None:
-    """Something was raised before the goroutine was parked (by a hook, or for want of memory): it goes on with that."""
+    """Something was raised (by a hook, or for want of memory) before the goroutine was parked: it goes on with that."""
     gp.status = _RUNNING
     gp.parklock = None
     if not lock.parkcancel(gp, mode):
@@ -177,8 +177,7 @@ def park_failed(gp: Goroutine, lock: ParkLock, mode: int) -> None:
 def park_end() -> None:
     """The goroutine that was parked runs again."""
     gp = _p.curg
-    if gp is None:
-        raise g.FatalError("runtime: park_end: no goroutine runs")
+    assert gp is not None
     gp.status = _RUNNING
     gp.parklock = None
     if gp.wake == _CANCELLED:
@@ -265,10 +264,8 @@ def unpark(gp: Goroutine, how: int) -> None:
 
 
 def on_p(fn: Callable[[], object]) -> None:
-    """Have fn() called where the P's state may be changed: now on its thread (or while it has none), else, from any other
-    thread, at its next scheduling decision, for which it is woken.
-
-    fn must not park.  What it raises there goes to the main goroutine."""
+    """Have fn(), which must not park, called where the P's state may be changed: now on its thread (or while it has none),
+    else at its next scheduling decision, for which it is woken; what fn raises there goes to the main goroutine."""
     if _p.thread in (0, _sys.thread_ident()):
         fn()
     else:
@@ -527,9 +524,8 @@ def g0_turn() -> None:
 
 
 def stack_failed(exc: BaseException) -> None:
-    """On g0: there is no memory for a new stack, or a stack has ended with an exception of the scheduler's own.
-
-    The goroutine that was to run there ends with it; one that was only to be resumed next has nothing to do with it."""
+    """On g0: a stack could not be made, or has ended with an exception: so does the goroutine that was to run there.  (Not
+    one that was only to be resumed next.)"""
     p = _p
     gp = p.curg
     p.outcome = None
