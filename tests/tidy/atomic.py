@@ -95,6 +95,7 @@ OURS = {
     "gopark.runtime.p.P",
     "gopark.runtime.poller.Poller",
     "gopark.runtime.sema.WaitQ",
+    "gopark.runtime.timers.TimerHeap",
     "gopark.poll.fd_mutex.FDMutex",
 }
 

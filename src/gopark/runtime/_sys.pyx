@@ -429,6 +429,9 @@ cdef class PreemptHandler:
 
     def __call__(self, signum, frame):
         cdef bint refused = True, room = gopark_room() >= ROOM
+        if room and self.tries == 0 and gopark_sysmon.requested and frame is not None and looker is not None:
+            if not gopark_tracing():
+                looker(frame)
         if gopark_sysmon.requested != 1 or room and self.good(frame):
             refused = self.handler(signum, frame)
             if refused:
@@ -452,6 +455,16 @@ cdef class PreemptHandler:
             return False
         gopark_instruction(frame, &plain, &actual)
         return self.between[plain] or self.fused[actual]
+
+
+cdef object looker = None
+
+
+def preempt_look(look) -> None:
+    """Have look(frame) called when a preemption is requested, before it is known whether it will be granted: the first
+    Python instruction after the time slice is the nearest to where the time was spent."""
+    global looker
+    looker = look
 
 
 def preempt_handler(handler, between, fused) -> PreemptHandler:

@@ -463,6 +463,15 @@ def sysmon_take_request() -> int:
     return r
 
 
+_looker: Callable[[FrameType], object] | None = None
+
+
+def preempt_look(look: Callable[[FrameType], object]) -> None:
+    """Have look(frame) called when a preemption is requested, before it is known whether it will be granted."""
+    global _looker
+    _looker = look
+
+
 def preempt_handler(
     handler: Callable[[int, FrameType | None], bool], between: Iterable[int], fused: Iterable[int]
 ) -> Callable[[int, FrameType | None], None]:
@@ -471,6 +480,8 @@ def preempt_handler(
     It is called at once, wherever the frame is: a Python function cannot postpone a signal to the next instruction."""
 
     def _on_preempt(signum: int, frame: FrameType | None) -> None:
+        if _sysmon.requested and frame is not None and _looker is not None:
+            _looker(frame)
         if handler(signum, frame):
             _sysmon.refused = True
 

@@ -332,6 +332,24 @@ def stack(all: bool = True) -> str:
             foreign.asking.discard(me)
 
 
+def _captured(gid: int, frame: FrameType | None) -> str:
+    """Where a goroutine is that has the thread, or had it until just now: what the scheduler's tally keeps."""
+    gp = next((gp for gp in list(_p.allgs) if gp.id == gid), None)
+    if gp is None:
+        return f"goroutine {gid} [ended]:\n"
+    frames = _frames(frame or sys._getframe())
+    code = gp.creator
+    created = None
+    if code is not None:
+        module = _Context({}).module(code)
+        created = Frame(f"{module}.{code.co_qualname}", code.co_filename, _line(code, gp.creator_lasti))
+    name = foreign.plain(gp.label or "")
+    return text(Snapshot(gid, name, "running", "", 0.0, "", frames, (), created, gp.parent_id))
+
+
+_p.tally.capture = _captured
+
+
 def report() -> str:
     """What every goroutine does, said without a line of the program's code."""
     return "".join(parts())

@@ -16,6 +16,8 @@ import os
 import re
 import stat
 
+where = "none"  # what statistics say of this process's socket; debug_server.py keeps it up to date
+
 _FILE = re.compile(r"([1-9][0-9]{0,9})(?:-([0-9]{1,20}))?\.(sock|trace)")
 
 

@@ -24,10 +24,11 @@ import signal
 import struct
 from _thread import LockType
 from collections.abc import Iterator
+from itertools import chain
 from time import monotonic, sleep
 from types import FrameType
 
-from gopark.runtime import debug, debug_files, output
+from gopark.runtime import debug, debug_files, output, stats
 
 VARIABLE = "GOPARK_DEBUG_SOCKET"  # 0: none
 GREETING = b"gopark\n"
@@ -93,6 +94,13 @@ class Server:
             sock.close()
             raise
         return sock
+
+    def path(self) -> str:
+        try:
+            directory = os.readlink(debug_files.within(self.dirfd, "").rstrip("/"))
+        except OSError:
+            directory = "?"
+        return f"{directory}/{self.stem}.sock"
 
     def open_trace(self) -> None:
         if signal.getsignal(TRACE_SIGNAL) is not signal.SIG_DFL:
@@ -284,9 +292,11 @@ class Talk:
 def answer(word: bytes) -> Iterator[bytes]:
     """The answer to a word, in parts."""
     if word == b"dump":
-        return (part.encode(errors="backslashreplace") for part in debug.parts())
+        return (part.encode(errors="backslashreplace") for part in chain(debug.parts(), stats.parts()))
     if word == b"ps":
         return _json_list(map(debug.as_dict, debug.snapshots()))
+    if word == b"stats":
+        return iter([json.dumps(stats.as_dict()).encode()])
     return iter([f"unknown request: {output.printable(word.decode(errors='replace'))}\n".encode()])
 
 
@@ -306,7 +316,7 @@ failure: Exception | None = None  # why there is none, although it was asked for
 
 
 def start() -> None:
-    """Open the debug socket.  Without one everything else works, so a failure is only remembered (see state).
+    """Open the debug socket.  Without one everything else works, so a failure is only remembered, for statistics.
 
     But that somebody else has taken the directory's name is said: it may be meant to keep this process from view, or
     to see what it leaves there."""
@@ -316,8 +326,10 @@ def start() -> None:
     try:
         _server = Server()
         failure = None
+        debug_files.where = output.printable(_server.path())
     except Exception as e:
         failure = e
+        debug_files.where = output.printable(f"none: {e}")
         if isinstance(e, debug_files.NotPrivate) and not _said:
             _said = True
             output.write(
@@ -327,26 +339,13 @@ def start() -> None:
             )
 
 
-def state() -> str:
-    """Where the debug socket is; or "none" and why there is none."""
-    server = _server
-    if server is not None:
-        try:
-            directory = os.readlink(debug_files.within(server.dirfd, "").rstrip("/"))
-        except OSError:
-            directory = "?"
-        return output.printable(f"{directory}/{server.stem}.sock")
-    if failure is not None:
-        return output.printable(f"none: {failure}")
-    return "none"
-
-
 def stop() -> None:
     """Close it and remove its files."""
     global _server
     if _server is not None:
         _server.stop()  # may be called again, if a signal handler raises in it
         _server = None
+    debug_files.where = "none"
 
 
 def remove() -> None:
@@ -359,6 +358,7 @@ def forked() -> None:
     """In a forked child: the socket is the parent's."""
     global _server
     server, _server = _server, None
+    debug_files.where = "none"
     if server is not None:
         server.forget()
 

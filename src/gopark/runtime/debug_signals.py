@@ -9,7 +9,7 @@ import os
 import signal
 from types import FrameType
 
-from gopark.runtime import debug, debug_server, output
+from gopark.runtime import debug, debug_server, output, stats
 
 VARIABLE = "GOPARK_DUMP_SIGNAL"  # USR1, SIGUSR2, ... or none
 
@@ -57,7 +57,9 @@ def restore() -> None:
 
 
 def _dump(signum: int) -> None:
-    output.write(2, f"{signal.Signals(signum).name}: all goroutines\n\n{debug.report()}\n")
+    output.write(
+        2, f"{signal.Signals(signum).name}: all goroutines\n\n{debug.report()}{''.join(stats.parts())}\n"
+    )
 
 
 def _on_dump(signum: int, frame: FrameType | None) -> None:

@@ -5,6 +5,7 @@ from gopark.runtime cimport polldesc
 from gopark.runtime cimport proc
 from gopark.runtime.g cimport GList, Goroutine
 from gopark.runtime.poller cimport Poller
+from gopark.runtime.tally cimport Tally
 from gopark.runtime.timers cimport TimerHeap
 
 cdef int _RUNNABLE
@@ -19,6 +20,8 @@ cdef uint64_t _FAIR
 cdef uint64_t _POLL_TICKS
 cdef int64_t _POLL_NS
 cdef int64_t _RECHECK_NS
+cdef uint64_t _TRACK_TICKS
+cdef int64_t _HOLD_NS
 cdef int _ATTEND_MAX
 
 cdef class P:
@@ -58,9 +61,26 @@ cdef class P:
     cdef public uint64_t preemptions
     cdef public object ondrain
     cdef public object outcome
+    cdef readonly Tally tally
+    cdef readonly int64_t since
+    cdef readonly uint64_t lastid
+    cdef Goroutine tracked
+    cdef int64_t trackedat
+    cdef bint looking
+    cdef readonly uint64_t tracktick
     @cython.locals(gp=Goroutine)
     cpdef Goroutine findrunnable(self)
     cdef object not_runnable(self, Goroutine gp)
+    cpdef object track(self, Goroutine gp)
+    cdef object ran(self)
+    cdef object peaks(self)
+    @cython.locals(held=int64_t)
+    cdef object hold(self)
+    cdef object untrack(self)
+    @cython.locals(held=int64_t)
+    cpdef object look(self, object frame)
+    @cython.locals(gp=Goroutine)
+    cdef object track_one(self, GList torun)
     cpdef object pollnow(self)
     @cython.locals(n=Py_ssize_t)
     cpdef object injectglist(self, GList torun)

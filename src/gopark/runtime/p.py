@@ -7,9 +7,10 @@ end) is proc.py; this file looks for work, waits for it in netpoll, takes what o
 from collections import deque
 from typing import Any
 
-from gopark.runtime import _sys, g, polldesc, proc
+from gopark.runtime import _sys, g, polldesc, proc, tally
 from gopark.runtime.g import GList, Goroutine
 from gopark.runtime.poller import Poller
+from gopark.runtime.tally import Tally
 from gopark.runtime.timers import TimerHeap
 
 # C globals in the compiled core.
@@ -37,6 +38,8 @@ _POLL_TICKS = (
 )
 _POLL_NS = 100_000  # ... or when it was not polled for so long, by the coarse clock
 _ATTEND_MAX = 128  # what is taken over from other threads between two goroutines
+_TRACK_TICKS = tally.TRACK_TICKS
+_HOLD_NS = tally.HOLD_NS
 _RECHECK_NS = 1_000_000_000  # between two looks whether everybody is asleep for good
 
 
@@ -86,12 +89,21 @@ class P:
         self.ondrain: Any = None  # called with each goroutine that ends, while run waits for them
         self.outcome: Any = None  # of the goroutine that has just ended, until it is put there
         self.timers.wake = self.wake
+        # For statistics.
+        self.tally = Tally()
+        self.since = 0  # coarse clock when the goroutine that runs, or ran last, was given the thread
+        self.lastid = 0  # its id.  (Not itself: it may have ended, and nothing may keep it)
+        self.tracked: Goroutine | None = None  # became runnable at trackedat (ns), and has not run since
+        self.trackedat = 0
+        self.looking = False  # look is at it
+        self.tracktick = 0  # the first that becomes runnable from this decision on is tracked next
 
     def __cinit__(self) -> None:
         # Compiled core: without __init__ it is a P that has nothing, and crashes nowhere.
         self.runq, self.globq, self.preempted = GList(), GList(), GList()
         self.timers = TimerHeap()
         self.poller = Poller()
+        self.tally = Tally()
         self.gfree, self.allgs, self.injected = [], set(), deque()
 
     # -- the main loop -------------------------------------------------------------------------------------------------
@@ -106,6 +118,8 @@ class P:
             if self.attention:
                 self.attend()
             self.coarse = _sys.coarsetime()
+            if self.coarse - self.since >= _HOLD_NS:
+                self.hold()
             # The coarse clock says "perhaps"; only then is the exact one asked.
             if self.timers.first <= self.coarse + self.coarseres and self.timers.first <= _sys.nanotime():
                 self.runtimers(_sys.nanotime())
@@ -145,6 +159,10 @@ class P:
                     self.schedtick - self.polltick >= _POLL_TICKS or self.coarse - self.lastpoll >= _POLL_NS
                 ) and polldesc.waiters() > 0:
                     self.pollnow()
+                if gp is self.tracked:
+                    self.ran()
+                self.since = self.coarse
+                self.lastid = gp.id
                 return gp
             if not self.block():
                 return None
@@ -154,18 +172,70 @@ class P:
         if gp.status != _DEAD:
             raise g.FatalError(f"runtime: findrunnable: {gp!r} is on a run queue")
 
+    def track(self, gp: Goroutine) -> None:  # atomic
+        """*gp* becomes runnable, and it is time to measure how long one takes from there until it runs."""
+        if self.tracked is None:
+            self.trackedat = _sys.nanotime()
+            self.tracked = gp
+        self.tracktick = self.schedtick + _TRACK_TICKS
+
+    def ran(self) -> None:
+        """The tracked goroutine's turn has come.  (It is the caller's, too: nothing ends here.)"""
+        self.tracked = None
+        self.tally.latency(_sys.nanotime() - self.trackedat)
+        self.peaks()
+
+    def peaks(self) -> None:  # atomic
+        self.tally.peaks(self.runqsize(), polldesc.waiters(), self.timers.armed())
+
+    def hold(self) -> None:
+        """The goroutine that has just parked, yielded or ended had the thread for long, perhaps."""
+        held = self.coarse - self.since
+        self.since = self.coarse
+        if held < _HOLD_NS + self.coarseres or len(self.allgs) < 2:
+            return
+        try:
+            self.tally.hold(held, self.schedtick - 1, self.lastid)
+        except BaseException as e:  # a signal handler raised in it
+            self.uncaught(e)
+
+    def look(self, frame: Any) -> None:
+        """In the SIGURG handler: note where the running goroutine is, at *frame*, if it has had the thread for long."""
+        held = _sys.coarsetime() - self.since
+        if self.curg is None or held < _HOLD_NS or len(self.allgs) < 2 or self.looking:
+            return
+        self.looking = True  # the next signal may come before this is over: it must not nest
+        try:
+            self.tally.look(held, self.schedtick, self.lastid, frame)
+        except RecursionError:
+            pass  # the program is near the limit, but has not reached it: nothing of ours may raise there
+        finally:
+            self.looking = False
+
     def pollnow(self) -> None:  # atomic
         """netpoll(0), and put what is ready on the run queue."""
         self.polltick = self.schedtick
         self.lastpoll = self.coarse
+        self.peaks()
         self.injectglist(self.poller.netpoll(0))  # safe: that only looks
 
     def injectglist(self, torun: GList) -> None:  # atomic
         """Put netpoll's list on the run queue; only then are the goroutines no longer waiters."""
         n = torun.size
         if n:
+            if self.schedtick >= self.tracktick:
+                self.track_one(torun)
             self.runq.splice(torun)
             polldesc.netpoll_adjust_waiters(-n)
+
+    def track_one(self, torun: GList) -> None:  # atomic
+        """track, for one of a list: not always the first, which waits least."""
+        gp = torun.head
+        for _ in range(self.schedtick % torun.size):
+            if gp is not None:
+                gp = gp.schedlink
+        if gp is not None:
+            self.track(gp)
 
     def block(self) -> bool:
         """Nothing is runnable: wait in netpoll until the next timer.  False: the caller must go to g0 (signals)."""
@@ -224,6 +294,7 @@ class P:
     def wait(self, delay: int) -> None:
         """The wait of block: netpoll(delay), which begins to wait without a call that could run the program's code."""
         forks = self.forks
+        self.peaks()
         try:
             self.injectglist(self.poller.netpoll(delay))
         except BaseException as e:
@@ -232,7 +303,7 @@ class P:
                 g.rare().stray_child(None if isinstance(e, ValueError) else e)
             self.uncaught(e)
         _sys.sysmon_resumed()
-        self.coarse = _sys.coarsetime()
+        self.coarse = self.since = _sys.coarsetime()
         self.polltick = self.schedtick
         self.lastpoll = self.coarse
 
@@ -393,6 +464,7 @@ class P:
         g.rare().keep(self.graves)
         self.graves = deque()
         self.reaper = None
+        self.untrack()
         self.external = 0
         self.ondrain = None
         self.allgs.clear()
@@ -407,9 +479,17 @@ class P:
             self.state = _UNDERWAY
             self.allgs.add(me)
 
+    def untrack(self) -> None:
+        """Whoever is tracked will perhaps never run."""
+        self.tracked = None
+        self.tracktick = self.schedtick + _TRACK_TICKS
+        self.since = self.coarse = _sys.coarsetime()
+
     def enqueue(self, gp: Goroutine) -> None:  # atomic
         """Put *gp* at the local queue's end.  Also while the P waits for events: the interpreted core runs finalizers and
         signal handlers there."""
+        if self.schedtick >= self.tracktick:
+            self.track(gp)
         self.runq.push(gp)
         if self.polling:
             self.poller.netpollbreak()  # safe: a system call
@@ -435,7 +515,8 @@ class P:
         main.ctx = None
         self.allgs.add(main)
         self.maing = self.curg = main
-        self.coarse = self.lastpoll = _sys.coarsetime()
+        self.coarse = self.lastpoll = self.since = _sys.coarsetime()
+        self.lastid = main.id
         self.latecomers = 0
         self.state = _UNDERWAY
         self.thread = _sys.thread_ident()
@@ -463,6 +544,7 @@ class P:
         self.g0 = None
         self.maing = None
         self.runnext = None
+        self.untrack()
         # Goroutines that no cancellation could end were abandoned: they must not go on in the next run.
         for queue in (self.runq, self.globq, self.preempted):
             while queue.pop() is not None:
@@ -523,6 +605,8 @@ class P:
                 item = self.injected.popleft()
                 if isinstance(item, Goroutine):
                     if item.status != _DEAD:  # it was abandoned meanwhile
+                        if self.schedtick >= self.tracktick:
+                            self.track(item)
                         self.globq.push(item)
                 else:
                     item()

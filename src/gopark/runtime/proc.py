@@ -283,6 +283,8 @@ def goready(gp: Goroutine) -> None:  # atomic  # atomic
     if p.curg is None:
         p.enqueue(gp)
         return
+    if p.schedtick >= p.tracktick:
+        p.track(gp)
     gp.status = _RUNNABLE
     if p.runnext is not None:
         p.runq.push(p.runnext)
@@ -308,6 +310,8 @@ def yield_to(queue: GList) -> None:
     p = _p
     gp = p.curg
     assert gp is not None
+    if p.schedtick >= p.tracktick:
+        p.track(gp)
     queue.push(gp)
     p.curg = None
     p.curg = p.findrunnable()
@@ -385,6 +389,8 @@ def newproc(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     p.nextid += 1
     p.created += 1
     p.allgs.add(gp)
+    if len(p.allgs) > p.tally.goroutines:
+        p.tally.goroutines = len(p.allgs)
     if here:
         if p.curg is not None:
             gp.parent_id = p.curg.id

@@ -169,4 +169,5 @@ def _on_preempt(signum: int, frame: FrameType | None) -> bool:
     return False
 
 
+_sys.preempt_look(_p.look)
 _handler = _sys.preempt_handler(_on_preempt, BETWEEN, FUSED)

@@ -55,7 +55,7 @@ class TimerHeap:
     def __len__(self) -> int:
         return self.armed()
 
-    def armed(self) -> int:
+    def armed(self) -> int:  # atomic
         """How many timers are armed."""
         return len(self.heap) - self.stale
 
