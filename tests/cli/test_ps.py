@@ -49,6 +49,15 @@ def test_one_line_for_each_goroutine(tmp_path: Path) -> None:
     assert cells[2][3:] == ["__main__.handler (<string>:5)", ""]
 
 
+def test_stats_prints_what_the_program_counts(tmp_path: Path) -> None:
+    with running(PROGRAM + "def do():\n    while True: pass\ngopark.run(main)", tmp_path) as process:
+        done = gopark_command("ps", "--stats", process.pid)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert "goroutines: 4" in lines and "    waiting: 3" in lines and "    fd read lock: 1" in lines
+    assert f"debug_socket: {tmp_path}/gopark/{process.pid}.sock" in lines
+
+
 def test_stuck_with_the_gil_it_points_to_dump(tmp_path: Path) -> None:
     with running(
         PROGRAM + "def do():\n    wedged(ctypes.PyDLL(None))\ngopark.run(main)", tmp_path

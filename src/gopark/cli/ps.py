@@ -16,20 +16,24 @@ _HEAD = ("ID", "STATE", "WAITS FOR", "SINCE", "WHERE", "NAME")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pid", type=_attach.pid, help="the process")
+    parser.add_argument("--stats", action="store_true", help="what its gopark.statistics() counts, instead")
 
 
 def main(args: argparse.Namespace) -> int:
     """0: printed; 1: it cannot be looked into; 3: it is stuck."""
     try:
         with _attach.Target(args.pid) as target:
-            rows = _rows(target, target.ask("ps"))
+            if args.stats:
+                text = counters(_json(target, target.ask("stats")))
+            else:
+                text = table(_rows(target, target.ask("ps")))
     except _attach.Stuck as e:
         print(f"gopark ps: {e}: `gopark dump {args.pid}` can say more", file=sys.stderr)
         return 3
     except _attach.AttachError as e:
         print(f"gopark ps: {e}", file=sys.stderr)
         return 1
-    _attach.show(table(rows))
+    _attach.show(text)
     return 0
 
 
@@ -39,15 +43,34 @@ _FRAME_TYPES = {"function": str, "file": str, "line": int}
 
 def _rows(target: _attach.Target, answer: str) -> list[dict[str, Any]]:
     """The goroutines in an answer.  AttachError if that is not what is in it."""
-    try:
-        rows = json.loads(answer)
-    except (ValueError, RecursionError):
-        raise target.garbled() from None
+    rows = _json(target, answer)
     if not isinstance(rows, list) or not all(_fits(row, _TYPES) for row in rows):
         raise target.garbled()
     if not all(_fits(frame, _FRAME_TYPES) for row in rows for frame in row["frames"]):
         raise target.garbled()
     return rows
+
+
+def _json(target: _attach.Target, answer: str) -> Any:
+    try:
+        return json.loads(answer)
+    except (ValueError, RecursionError):
+        raise target.garbled() from None
+
+
+def counters(seen: Any) -> str:
+    """A line for each number; tables and stacks below their names."""
+    if not isinstance(seen, dict):
+        seen = {"answer": seen}
+    out = []
+    for name, value in seen.items():
+        if isinstance(value, dict):
+            out.append(f"{name}:\n" + "".join(f"    {key}: {number}\n" for key, number in value.items()))
+        elif isinstance(value, str) and "\n" in value:
+            out.append(f"{name}:\n" + "".join(f"    {line}\n" for line in value.splitlines()))
+        else:
+            out.append(f"{name}: {value}\n")
+    return "".join(out)
 
 
 def _fits(item: Any, types: dict[str, Any]) -> bool:
