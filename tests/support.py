@@ -2,6 +2,7 @@
 
 import functools
 import os
+import select
 import subprocess
 import sys
 import textwrap
@@ -13,7 +14,17 @@ from typing import Any
 import gopark
 from gopark.runtime import IS_COMPILED, g, proc
 
-__all__ = ["IS_COMPILED", "descriptors", "eventually", "goroutines", "parked", "python", "settle", "started"]
+__all__ = [
+    "IS_COMPILED",
+    "descriptors",
+    "diagnosis",
+    "eventually",
+    "goroutines",
+    "parked",
+    "python",
+    "settle",
+    "started",
+]
 
 
 def goroutines(test: Callable[..., Any]) -> Callable[..., Any]:
@@ -89,3 +100,54 @@ def descriptors() -> list[int]:
             continue
         found.append(fd)
     return found
+
+
+def diagnosis(process: "subprocess.Popen[Any]") -> str:
+    """Of a child whose end is waited for in vain: what its threads do, and who has the other ends of its pipes."""
+    out = [f"pid {process.pid}, returncode {process.poll()}"]
+    for task in _listing(f"/proc/{process.pid}/task"):
+        at = f"/proc/{process.pid}/task/{task}"
+        state = _text(f"{at}/stat").rpartition(")")[2][:2].strip()
+        out.append(f"  thread {task}: {state} {_text(f'{at}/wchan')} syscall {_text(f'{at}/syscall')}")
+    for name in ("stdout", "stderr"):
+        stream = getattr(process, name)
+        if stream is None or stream.closed:
+            continue
+        poller = select.poll()
+        poller.register(stream.fileno(), select.POLLIN)
+        events = dict(poller.poll(0)).get(stream.fileno(), 0)
+        held = ["  " + line for line in _writers(os.readlink(f"/proc/self/fd/{stream.fileno()}"))]
+        out.append(f"{name}: {'at its end' if events & select.POLLHUP else 'open'}, can be written to by")
+        out += held or ["  nobody"]
+    return "\n".join(out)
+
+
+def _writers(pipe: str) -> list[str]:
+    found = []
+    for pid in filter(str.isdigit, _listing("/proc")):
+        for fd in _listing(f"/proc/{pid}/fd"):
+            try:
+                same = os.readlink(f"/proc/{pid}/fd/{fd}") == pipe
+            except OSError:
+                continue
+            flags = _text(f"/proc/{pid}/fdinfo/{fd}").partition("flags:")[2].split()[:1]
+            if same and flags and int(flags[0], 8) & os.O_ACCMODE != os.O_RDONLY:
+                command = _text(f"/proc/{pid}/cmdline").replace("\0", " ")[:200]
+                parent = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()[1:2]
+                found.append(f"pid {pid} (parent {''.join(parent)}), descriptor {fd}: {command!r}")
+    return found
+
+
+def _listing(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, errors="replace") as f:
+            return f.read().strip()
+    except OSError:
+        return "?"

@@ -1,0 +1,38 @@
+"""For all tests: a child that a test waits for in vain is looked at before it is given up."""
+
+import subprocess
+import time
+from typing import Any
+
+from support import diagnosis
+
+_communicate = subprocess.Popen.communicate
+_SLICE = 1.0  # s
+
+
+def communicate(self: "subprocess.Popen[Any]", input: Any = None, timeout: float | None = None) -> Any:
+    """Popen.communicate, whose TimeoutExpired says who holds the pipes.
+
+    It waits in slices, and a slice counts for no more than its length: a machine that stood still (a virtual one, while it is
+    being saved) takes nothing from the child's time."""
+    if timeout is None:
+        return _communicate(self, input)
+    left, still = timeout, 0.0
+    while True:
+        began = time.monotonic()
+        part = min(left, _SLICE)
+        try:
+            return _communicate(self, input, part)
+        except subprocess.TimeoutExpired as e:
+            left -= part
+            still = max(still, time.monotonic() - began - part)
+            input = None  # it has been taken
+            if left <= 0:
+                e.timeout = timeout
+                e.add_note(
+                    f"{diagnosis(self)}\nthe longest that this process itself stood still meanwhile: {still:.1f} s"
+                )
+                raise
+
+
+subprocess.Popen.communicate = communicate  # type: ignore[method-assign]
