@@ -13,8 +13,9 @@ _SLICE = 1.0  # s
 def communicate(self: "subprocess.Popen[Any]", input: Any = None, timeout: float | None = None) -> Any:
     """Popen.communicate, whose TimeoutExpired says who holds the pipes.
 
-    It waits in slices, and a slice counts for no more than its length: a machine that stood still (a virtual one, while it is
-    being saved) takes nothing from the child's time."""
+    It waits in slices, and one in which this process itself stood still (on a busy machine: seconds) does not count.
+    subprocess looks at the time before it looks at what the wait has brought, and would give up a child that has ended
+    well."""
     if timeout is None:
         return _communicate(self, input)
     left, still = timeout, 0.0
@@ -24,8 +25,10 @@ def communicate(self: "subprocess.Popen[Any]", input: Any = None, timeout: float
         try:
             return _communicate(self, input, part)
         except subprocess.TimeoutExpired as e:
-            left -= part
-            still = max(still, time.monotonic() - began - part)
+            stood = time.monotonic() - began - part
+            still = max(still, stood)
+            if stood < _SLICE / 4:
+                left -= part
             input = None  # it has been taken
             if left <= 0:
                 e.timeout = timeout

@@ -2,8 +2,10 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -43,3 +45,31 @@ def test_what_a_child_does_that_does_not_end_is_said() -> None:
     (note,) = caught.value.__notes__
     assert re.search(rf"thread {process.pid}: S \S*nanosleep\S* syscall \d", note)
     assert "stood still" in note
+
+
+def test_a_parent_that_stood_still_takes_nothing_from_its_childs_time() -> None:
+    # subprocess looks at the time before it looks at what the wait has brought: a parent that was not scheduled for longer
+    # than its timeout gave up a child that had ended well, and whose pipes were at their ends.
+    program = """
+import subprocess, sys
+sys.path.insert(0, sys.argv[1])
+import conftest
+child = subprocess.Popen(
+    [sys.executable, "-c", "import sys; sys.stdin.read(); print('well')"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+)
+print("ready", flush=True)
+print(child.communicate(timeout=0.5)[0])
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program, os.path.dirname(__file__)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdout is not None and parent.stdout.readline() == "ready\n"
+        os.kill(parent.pid, signal.SIGSTOP)
+        assert os.WIFSTOPPED(os.waitpid(parent.pid, os.WUNTRACED)[1])
+        time.sleep(1.0)  # twice its timeout
+        os.kill(parent.pid, signal.SIGCONT)
+        out, _ = parent.communicate(timeout=20)
+    assert out == "b'well\\n'\n"
