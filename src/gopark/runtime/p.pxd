@@ -66,7 +66,6 @@ cdef class P:
     cdef readonly uint64_t lastid
     cdef Goroutine tracked
     cdef int64_t trackedat
-    cdef bint looking
     cdef readonly uint64_t tracktick
     @cython.locals(gp=Goroutine)
     cpdef Goroutine findrunnable(self)

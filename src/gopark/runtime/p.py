@@ -89,14 +89,11 @@ class P:
         self.ondrain: Any = None  # called with each goroutine that ends, while run waits for them
         self.outcome: Any = None  # of the goroutine that has just ended, until it is put there
         self.timers.wake = self.wake
-        # For statistics.
         self.tally = Tally()
         self.since = 0  # coarse clock when the goroutine that runs, or ran last, was given the thread
         self.lastid = 0  # its id.  (Not itself: it may have ended, and nothing may keep it)
         self.tracked: Goroutine | None = None  # became runnable at trackedat (ns), and has not run since
-        self.trackedat = 0
-        self.looking = False  # look is at it
-        self.tracktick = 0  # the first that becomes runnable from this decision on is tracked next
+        self.trackedat = self.tracktick = 0  # from decision tracktick on the next is chosen
 
     def __cinit__(self) -> None:
         # Compiled core: without __init__ it is a P that has nothing, and crashes nowhere.
@@ -202,15 +199,8 @@ class P:
     def look(self, frame: Any) -> None:
         """In the SIGURG handler: note where the running goroutine is, at *frame*, if it has had the thread for long."""
         held = _sys.coarsetime() - self.since
-        if self.curg is None or held < _HOLD_NS or len(self.allgs) < 2 or self.looking:
-            return
-        self.looking = True  # the next signal may come before this is over: it must not nest
-        try:
+        if self.curg is not None and held >= _HOLD_NS and len(self.allgs) > 1:
             self.tally.look(held, self.schedtick, self.lastid, frame)
-        except RecursionError:
-            pass  # the program is near the limit, but has not reached it: nothing of ours may raise there
-        finally:
-            self.looking = False
 
     def pollnow(self) -> None:  # atomic
         """netpoll(0), and put what is ready on the run queue."""
@@ -232,10 +222,8 @@ class P:
         """track, for one of a list: not always the first, which waits least."""
         gp = torun.head
         for _ in range(self.schedtick % torun.size):
-            if gp is not None:
-                gp = gp.schedlink
-        if gp is not None:
-            self.track(gp)
+            gp = gp.schedlink  # type: ignore[union-attr]
+        self.track(gp)  # type: ignore[arg-type]
 
     def block(self) -> bool:
         """Nothing is runnable: wait in netpoll until the next timer.  False: the caller must go to g0 (signals)."""

@@ -19,6 +19,7 @@ cdef class Tally:
     cdef uint64_t notedtick
     cdef int64_t notedat
     cdef int64_t notedgap
+    cdef bint looking
     cdef public object capture
     @cython.locals(us=int64_t, i=int)
     cpdef object latency(self, int64_t ns)

@@ -47,6 +47,7 @@ class Tally:
         self.notedtick = 0  # in which decision's turn that was
         self.notedat = 0  # ns into the hold, the last look
         self.notedgap = 0  # ns between that look and the one before: the longest decides which stack is kept
+        self.looking = False  # look is at it
         # debug.py's: (id of the goroutine, its frame or None) -> text
         self.capture: Callable[[int, Any], str] | None = None
 
@@ -74,14 +75,20 @@ class Tally:
 
     def look(self, ns: int, tick: int, gid: int, frame: Any) -> None:
         """In the preemption handler: goroutine *gid* has had the thread for *ns*, and is at *frame*."""
-        if ns <= self.longest or self.capture is None:
+        if ns <= self.longest or self.capture is None or self.looking:
             return
-        gap = ns - self.notedat if tick == self.notedtick else ns
-        if tick != self.notedtick or gap > self.notedgap:
-            self.noted = self.capture(gid, frame)
-            self.notedgap = gap
-        self.notedtick = tick
-        self.notedat = ns
+        self.looking = True  # the next signal may come before this is over: it must not nest
+        try:
+            gap = ns - self.notedat if tick == self.notedtick else ns
+            if tick != self.notedtick or gap > self.notedgap:
+                self.noted = self.capture(gid, frame)
+                self.notedgap = gap
+            self.notedtick = tick
+            self.notedat = ns
+        except RecursionError:
+            pass  # the program is near the limit, but has not reached it: nothing of ours may raise there
+        finally:
+            self.looking = False
 
     def hold(self, ns: int, tick: int, gid: int) -> None:
         """Goroutine *gid* had the thread for *ns*; it is about to park, to yield or to end."""
