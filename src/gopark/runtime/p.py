@@ -157,7 +157,9 @@ class P:
                 ) and polldesc.waiters() > 0:
                     self.pollnow()
                 if gp is self.tracked:
-                    self.ran()
+                    self.tracked = None
+                    self.tally.latency(_sys.nanotime() - self.trackedat)
+                    self.tally.peaks(self.runqsize(), polldesc.waiters(), self.timers.armed())
                 self.since = self.coarse
                 self.lastid = gp.id
                 return gp
@@ -168,6 +170,8 @@ class P:
         """What was on a run queue cannot run: it was abandoned there, or the runtime's rules are broken."""
         if gp.status != _DEAD:
             raise g.FatalError(f"runtime: findrunnable: {gp!r} is on a run queue")
+        if gp is self.tracked:
+            self.tracked = None
 
     def track(self, gp: Goroutine) -> None:  # atomic
         """*gp* becomes runnable, and it is time to measure how long one takes from there until it runs."""
@@ -176,14 +180,10 @@ class P:
             self.tracked = gp
         self.tracktick = self.schedtick + _TRACK_TICKS
 
-    def ran(self) -> None:
-        """The tracked goroutine's turn has come.  (It is the caller's, too: nothing ends here.)"""
-        self.tracked = None
-        self.tally.latency(_sys.nanotime() - self.trackedat)
-        self.peaks()
-
-    def peaks(self) -> None:  # atomic
-        self.tally.peaks(self.runqsize(), polldesc.waiters(), self.timers.armed())
+    def put(self, queue: GList, gp: Goroutine) -> None:  # atomic
+        if self.schedtick >= self.tracktick:
+            self.track(gp)
+        queue.push(gp)
 
     def hold(self) -> None:
         """The goroutine that has just parked, yielded or ended had the thread for long, perhaps."""
@@ -196,17 +196,11 @@ class P:
         except BaseException as e:  # a signal handler raised in it
             self.uncaught(e)
 
-    def look(self, frame: Any) -> None:
-        """In the SIGURG handler: note where the running goroutine is, at *frame*, if it has had the thread for long."""
-        held = _sys.coarsetime() - self.since
-        if self.curg is not None and held >= _HOLD_NS and len(self.allgs) > 1:
-            self.tally.look(held, self.schedtick, self.lastid, frame)
-
     def pollnow(self) -> None:  # atomic
         """netpoll(0), and put what is ready on the run queue."""
         self.polltick = self.schedtick
         self.lastpoll = self.coarse
-        self.peaks()
+        self.tally.peaks(self.runqsize(), polldesc.waiters(), self.timers.armed())
         self.injectglist(self.poller.netpoll(0))  # safe: that only looks
 
     def injectglist(self, torun: GList) -> None:  # atomic
@@ -282,7 +276,7 @@ class P:
     def wait(self, delay: int) -> None:
         """The wait of block: netpoll(delay), which begins to wait without a call that could run the program's code."""
         forks = self.forks
-        self.peaks()
+        self.tally.peaks(self.runqsize(), polldesc.waiters(), self.timers.armed())
         try:
             self.injectglist(self.poller.netpoll(delay))
         except BaseException as e:
@@ -452,7 +446,7 @@ class P:
         g.rare().keep(self.graves)
         self.graves = deque()
         self.reaper = None
-        self.untrack()
+        self.tracked = None
         self.external = 0
         self.ondrain = None
         self.allgs.clear()
@@ -467,18 +461,10 @@ class P:
             self.state = _UNDERWAY
             self.allgs.add(me)
 
-    def untrack(self) -> None:
-        """Whoever is tracked will perhaps never run."""
-        self.tracked = None
-        self.tracktick = self.schedtick + _TRACK_TICKS
-        self.since = self.coarse = _sys.coarsetime()
-
     def enqueue(self, gp: Goroutine) -> None:  # atomic
         """Put *gp* at the local queue's end.  Also while the P waits for events: the interpreted core runs finalizers and
         signal handlers there."""
-        if self.schedtick >= self.tracktick:
-            self.track(gp)
-        self.runq.push(gp)
+        self.put(self.runq, gp)
         if self.polling:
             self.poller.netpollbreak()  # safe: a system call
 
@@ -532,7 +518,7 @@ class P:
         self.g0 = None
         self.maing = None
         self.runnext = None
-        self.untrack()
+        self.tracked = None
         # Goroutines that no cancellation could end were abandoned: they must not go on in the next run.
         for queue in (self.runq, self.globq, self.preempted):
             while queue.pop() is not None:
@@ -593,9 +579,7 @@ class P:
                 item = self.injected.popleft()
                 if isinstance(item, Goroutine):
                     if item.status != _DEAD:  # it was abandoned meanwhile
-                        if self.schedtick >= self.tracktick:
-                            self.track(item)
-                        self.globq.push(item)
+                        self.put(self.globq, item)
                 else:
                     item()
             except BaseException as e:

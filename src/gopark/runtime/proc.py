@@ -310,9 +310,7 @@ def yield_to(queue: GList) -> None:
     p = _p
     gp = p.curg
     assert gp is not None
-    if p.schedtick >= p.tracktick:
-        p.track(gp)
-    queue.push(gp)
+    p.put(queue, gp)
     p.curg = None
     p.curg = p.findrunnable()
     if p.curg is not gp:
@@ -389,8 +387,7 @@ def newproc(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     p.nextid += 1
     p.created += 1
     p.allgs.add(gp)
-    if len(p.allgs) > p.tally.goroutines:
-        p.tally.goroutines = len(p.allgs)
+    p.tally.count(len(p.allgs))
     if here:
         if p.curg is not None:
             gp.parent_id = p.curg.id

@@ -21,7 +21,7 @@ import warnings
 from types import FrameType
 from typing import Any
 
-from gopark.runtime import _sys, proc
+from gopark.runtime import _sys, proc, tally
 from gopark.runtime.g import Goroutine
 from gopark.runtime.p import URGENT
 from gopark.runtime.preempt import BETWEEN, FUSED, preemptible
@@ -169,5 +169,12 @@ def _on_preempt(signum: int, frame: FrameType | None) -> bool:
     return False
 
 
-_sys.preempt_look(_p.look)
+def _look(frame: FrameType) -> None:
+    """A preemption is requested: note where the goroutine is, if it has had the thread for long."""
+    held = _sys.coarsetime() - _p.since
+    if _p.curg is not None and held >= tally.HOLD_NS and len(_p.allgs) > 1:
+        _p.tally.look(held, _p.schedtick, _p.lastid, frame)
+
+
+_sys.preempt_look(_look)
 _handler = _sys.preempt_handler(_on_preempt, BETWEEN, FUSED)

@@ -23,6 +23,7 @@ cdef class Tally:
     cdef public object capture
     @cython.locals(us=int64_t, i=int)
     cpdef object latency(self, int64_t ns)
+    cdef object count(self, Py_ssize_t goroutines)
     cdef object peaks(self, Py_ssize_t runqueue, Py_ssize_t waiters, Py_ssize_t timers)
     @cython.locals(gap=int64_t)
     cpdef object look(self, int64_t ns, uint64_t tick, uint64_t gid, object frame)

@@ -64,6 +64,11 @@ class Tally:
             i += 1
         self.buckets[i] += 1
 
+    def count(self, goroutines: int) -> None:  # atomic
+        """One more has begun: so many there are now."""
+        if goroutines > self.goroutines:
+            self.goroutines = goroutines
+
     def peaks(self, runqueue: int, waiters: int, timers: int) -> None:  # atomic
         """So many there are now."""
         if runqueue > self.runqueue:
