@@ -261,6 +261,7 @@ def banned_words() -> Iterator[str]:
 OTHER_TESTS = {
     "docs": "the documentation",
     "examples": "the examples",
+    "faults": "system calls and allocations that fail",
     "packaging": "what is built and installed",
     "stress": "everything at once",
     "tidy": "the source tree",

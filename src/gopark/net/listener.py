@@ -206,7 +206,10 @@ def _listen(network: str, where: resolver.IPAddr, backlog: int, prefix: str) -> 
         if path is not None:
             path.bound()
         options.check(prefix, _sys.listen(sysfd, min(backlog, _MAX_BACKLOG)))
-        fd.laddr = sockaddr.known(_sys.getsockname(sysfd))
+        bound = _sys.getsockname(sysfd)
+        if isinstance(bound, int):
+            options.check(prefix, -bound)  # where it listens could not be said
+        fd.laddr = sockaddr.known(bound)
         register(fd, prefix)
         return Listener(fd, fd.laddr, path)
     except BaseException:

@@ -15,6 +15,7 @@ its client; whoever keeps the server waiting is dropped."""
 
 import _socket
 import _thread
+import contextlib
 import errno
 import faulthandler
 import json
@@ -28,7 +29,7 @@ from itertools import chain
 from time import monotonic, sleep
 from types import FrameType
 
-from gopark.runtime import debug, debug_files, output, stats
+from gopark.runtime import _sys, debug, debug_files, output, stats
 
 VARIABLE = "GOPARK_DEBUG_SOCKET"  # 0: none
 GREETING = b"gopark\n"
@@ -149,7 +150,8 @@ class Server:
     def forget(self) -> None:
         """Close what is this process's own: all that a forked child may do with its parent's."""
         if self.sock is not None:
-            self.sock.close()
+            with contextlib.suppress(OSError):  # it is closed all the same
+                self.sock.close()
         trace, self.trace = self.trace, -1
         if trace >= 0:
             faulthandler.unregister(TRACE_SIGNAL)
@@ -157,7 +159,7 @@ class Server:
         dirfd, self.dirfd = self.dirfd, -1
         for fd in (trace, spare, dirfd):
             if fd >= 0:
-                os.close(fd)
+                _sys.close(fd)
 
     # -- the thread ------------------------------------------------------------------------------------------
 

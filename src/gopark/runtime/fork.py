@@ -10,6 +10,8 @@ open descriptor registered again.  Locks and waiting lists forget the goroutines
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 from gopark.runtime import _sys, chan, debug_server, lifecycle, netpoll, proc, reports, start, sysmon
@@ -40,28 +42,39 @@ def _after_fork_in_child() -> None:
         # Forked from another thread: the greenlets of the runtime's thread can never run again.
         for stack in (_p.g0, *_p.gfree):
             keep(stack)
-    # Whatever somebody waits on is known by who waits.  (Not by the collector, which does not list what gc.freeze has
-    # frozen, as programs do before they fork.)
-    for gp in others:
-        if gp.parklock is not None:
-            gp.parklock.after_fork()
-    chan.forked()
-    for lock in waiting_threads.values():
-        lock.after_fork()
-    waiting_threads.clear()
-    netpoll.pollcache.after_fork()
-    _sys.sysmon_forked()
-    _p.forked(me)
-    _p.poller.netpollforked()
-    debug_server.forked()
-    lifecycle.forked(me, was_main)
-    for gp in others:
-        _p.gone(gp)  # whoever counts on their end (a WaitGroup, a Group) has it
+    steps: list[Callable[[], object]] = [
+        # Whatever somebody waits on is known by who waits.  (Not by the collector, which does not list what gc.freeze has
+        # frozen, as programs do before they fork.)
+        *(gp.parklock.after_fork for gp in others if gp.parklock is not None),
+        chan.forked,
+        *(lock.after_fork for lock in waiting_threads.values()),
+        waiting_threads.clear,
+        netpoll.pollcache.after_fork,
+        _sys.sysmon_forked,
+        partial(_p.forked, me),
+        _p.poller.netpollforked,
+        debug_server.forked,
+        partial(lifecycle.forked, me, was_main),
+        *(partial(_p.gone, gp) for gp in others),  # whoever counts on their end (a WaitGroup, a Group) has it
+    ]
     if me is not None:
-        sysmon.start()
-        # At its next scheduling decision: subprocess's preexec_fn runs in such a child, too, which is about to be another
-        # program and would leave the files behind.
-        _p.inject(start.start_debug_server)
+        # The debug socket at the next scheduling decision: subprocess's preexec_fn runs in such a child, too, which is about
+        # to be another program and would leave the files behind.
+        steps += [sysmon.start, partial(_p.inject, start.start_debug_server)]
+    _each(steps)
+
+
+def _each(steps: list[Callable[[], object]]) -> None:
+    """All of *steps*, also behind one that fails (no thread is to be had, a close says EIO): the child would be half its
+    parent's.  Python prints what is raised here, and the child goes on without that one thing."""
+    failed: BaseException | None = None
+    for step in steps:
+        try:
+            step()
+        except BaseException as e:
+            failed = failed or e
+    if failed is not None:
+        raise failed
 
 
 def stand_in() -> Goroutine:
