@@ -3,15 +3,15 @@
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import gopark
-from gopark import go, net
+from gopark import go, net, sync
 from gopark.net.conn import Conn
 from support import eventually, parked, python
 
@@ -95,15 +95,22 @@ def test_close_does_not_wait_for_a_runtime_that_waits_for_its_thread() -> None:
 
 
 @pytest.mark.parametrize("name", ["set_deadline", "set_read_deadline"])
-@pytest.mark.parametrize("delay", [-1.0, 0.05])
+@pytest.mark.parametrize("delay", [-1.0, 0.02])
 def test_a_threads_read_deadline_wakes_the_blocked_reader_in_time(name: str, delay: float) -> None:
     """Nothing else wakes the poller: the main goroutine is the reader."""
     a, b = net.pipe()
-    threading.Timer(0.02, lambda: getattr(a, name)(gopark.time.now() + delay)).start()
-    begun = time.monotonic()
-    with pytest.raises(net.DeadlineExceeded):
-        a.read()
-    assert time.monotonic() - begun < 2
+    due: list[float] = []
+
+    def set_it() -> None:
+        due.append(gopark.time.now() + max(delay, 0))
+        getattr(a, name)(gopark.time.now() + delay)
+
+    for _ in range(5):
+        threading.Timer(0.005, set_it).start()
+        with pytest.raises(net.DeadlineExceeded):
+            a.read()
+        assert gopark.time.now() - due.pop() < 0.7  # whoever only looks once a second comes later
+        a.set_deadline(None)
     a.close()
     b.close()
 
@@ -231,6 +238,71 @@ def test_accept_and_dial_are_refused_on_a_thread_before_any_effect() -> None:
     with pytest.raises(net.DeadlineExceeded):
         listener.accept()
     listener.close()
+
+
+def test_go_cancel_and_channel_operations_that_do_not_wait_are_done_at_once() -> None:
+    ch: gopark.Chan[int] = gopark.Chan(2)
+    sleeper = parked(go(gopark.sleep, 100))
+
+    def several() -> tuple[gopark.Goroutine, int]:
+        ch.send(1)
+        assert ch.try_send(2) and not ch.try_send(3)
+        sleeper.cancel()
+        return go(threading.get_ident), ch.recv()
+
+    started, received = in_thread(several)
+    assert started.result(5) == threading.get_ident(), "goroutines run on the P"
+    assert received == 1 and ch.recv() == 2
+    assert isinstance(ended(sleeper), gopark.Cancelled)
+
+
+def test_join_result_channels_and_locks_block_the_thread_alone() -> None:
+    ch: gopark.Chan[str] = gopark.Chan()
+    mutex = sync.Mutex()
+    mutex.lock()
+    g = go(lambda: gopark.sleep(0.01) or "result")
+    blocked: list[str] = []
+
+    def several() -> tuple[bool, Any, str]:
+        joined, result = g.join(), g.result()
+        blocked.append("channel")
+        received = ch.recv()
+        blocked.append("lock")
+        with mutex:
+            return joined, result, received
+
+    outcome = go(in_thread, several)
+    eventually(lambda: blocked == ["channel"])
+    ch.send("received")
+    eventually(lambda: blocked == ["channel", "lock"])
+    gopark.sleep(0.005)
+    assert not outcome.done, "the lock did not hold"
+    mutex.unlock()
+    assert outcome.result(5) == (True, "result", "received")
+
+
+def test_listen_from_socket_pipe_and_lookup_host_are_done_at_once() -> None:
+    def several() -> tuple[net.Listener, net.Conn, tuple[net.Conn, net.Conn]]:
+        assert net.lookup_host("127.0.0.1") == ["127.0.0.1"]
+        assert "127.0.0.1" in net.lookup_host("localhost")
+        listener = net.listen("tcp", "127.0.0.1:0")
+        return listener, net.from_socket(socket.create_connection(listener.addr)), net.pipe()
+
+    listener, conn, (a, b) = in_thread(several)
+    accepted = listener.accept()
+    conn.write(b"x")
+    a.write(b"y")
+    assert accepted.read() == b"x" and b.read() == b"y"
+    for each in (listener, conn, accepted, a, b):
+        each.close()
+
+
+@pytest.mark.parametrize("call", [gopark.gosched, partial(gopark.sleep, 0), partial(gopark.sleep, 1)])
+def test_sleep_and_gosched_are_refused_on_a_thread(call: Callable[[], object]) -> None:
+    before = gopark.statistics().timers
+    error = in_thread(call)
+    assert type(error) is RuntimeError and "gopark runs on another thread" in str(error)
+    assert gopark.statistics().timers <= before + 1, "a timer was left"  # in_thread's own
 
 
 def test_names_and_options_just_work_on_a_thread() -> None:

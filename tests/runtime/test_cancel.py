@@ -2,7 +2,8 @@
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -234,3 +235,80 @@ def test_shield_and_no_preempt_do_nothing_on_a_thread_without_goroutines() -> No
 
     assert gopark.blocking(clean_up) == "clean"
     assert gopark.current().shield == gopark.current().nopreempt == 0
+
+
+@pytest.mark.parametrize("block, count", [(gopark.shield, "shield"), (gopark.no_preempt, "nopreempt")])
+@goroutines
+def test_a_block_counts_for_the_goroutine_that_entered_whoever_leaves_it(
+    block: Callable[[], AbstractContextManager[None]], count: str
+) -> None:
+    """A generator is suspended inside the block; another goroutine closes it, or drops the last reference."""
+
+    def rows() -> Iterator[int]:
+        with block():
+            yield 1
+
+    def reader() -> None:
+        suspended.append(rows())
+        next(suspended[0])
+        gopark.sleep(100)
+
+    def closer() -> None:
+        suspended.pop().close()  # type: ignore[attr-defined]
+        gopark.sleep(100)
+
+    def dropper() -> None:
+        del suspended[:]
+        gopark.sleep(100)
+
+    for leave in (closer, dropper):
+        suspended: list[Iterator[int]] = []
+        entered = parked(gopark.go(reader))
+        assert getattr(entered, count) == 1
+        left = parked(gopark.go(leave))
+        assert (getattr(entered, count), getattr(left, count)) == (0, 0)
+        entered.cancel()
+        left.cancel()
+        assert cancelled(entered) and cancelled(left)
+
+
+@goroutines
+def test_a_shield_that_another_goroutine_leaves_lasts_until_then() -> None:
+    shield = gopark.shield()
+
+    def worker() -> None:
+        shield.__enter__()
+        gopark.sleep(0.02)  # cancelled meanwhile
+        leave.recv()  # and left meanwhile: from here on Cancelled may come
+        gopark.sleep(100)
+
+    leave: gopark.Chan[None] = gopark.Chan()
+    g = parked(gopark.go(worker))
+    g.cancel()
+    assert not g.join(0.05), "the shield did not hold"
+    gopark.go(shield.__exit__, None, None, None).join()
+    assert gopark.current().shield == 0
+    leave.try_send(None)
+    assert cancelled(g)
+
+
+@goroutines
+def test_one_block_shared_by_two_goroutines_counts_for_each_until_it_leaves() -> None:
+    shield = gopark.shield()
+
+    def worker() -> None:
+        with shield:
+            gate.recv()
+        gopark.sleep(100)
+
+    gate: gopark.Chan[None] = gopark.Chan()
+    first, second = parked(gopark.go(worker)), parked(gopark.go(worker))
+    gate.send(None)  # the first leaves, though the second entered last
+    parked(first, "sleep")
+    assert (first.shield, second.shield) == (0, 1)
+    gate.send(None)
+    parked(second, "sleep")
+    assert (first.shield, second.shield) == (0, 0)
+    for g in (first, second):
+        g.cancel()
+        assert cancelled(g)

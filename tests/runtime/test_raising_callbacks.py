@@ -5,6 +5,7 @@ import pytest
 import gopark
 from gopark.runtime import proc
 from gopark.runtime.timers import Timer
+from support import python
 
 
 def boom(*args: object) -> None:
@@ -29,3 +30,22 @@ def test_error_in_a_callback_reaches_main_and_leaves_a_parked_goroutine_parked(h
         assert parked.result(10) == "value"
 
     gopark.run(main)
+
+
+def test_goroutine_that_ends_where_none_runs_is_fatal_and_says_why() -> None:
+    """The interpreted core's state after a handler has raised in the middle of a switch: it never ends in silence."""
+    done = python(
+        """
+        import gopark
+        from gopark.runtime import proc
+
+        def main():
+            def lost(): proc.getp().curg = None
+            gopark.go(lost).join()
+
+        gopark.run(main)
+        """,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("fatal error: a goroutine has ended where none runs: a signal handler")

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import gopark
-from gopark import go, time
+from gopark import go, net, time
 from gopark.runtime import lifecycle, proc
-from support import eventually, parked, python
+from support import descriptors, eventually, parked, python
 
 
 @pytest.fixture
@@ -412,3 +412,50 @@ def test_preemption_asked_for_at_the_very_end_says_nothing(how: str) -> None:
             {how}
     """)
     assert done.stderr == ""
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_connections_that_only_a_dropped_timer_owned_are_closed_at_the_end() -> None:
+    """Their finalizers run in the middle of the end, and of the timers' heap."""
+    gopark.run(gopark.sleep, 0)  # the poller's own descriptors stay
+    before = descriptors()
+
+    def main() -> None:
+        conns = [c for _ in range(40) for c in net.pipe()]
+        for c in conns:
+            c.set_read_deadline(time.now() + 1000)
+        time.after_func(60, conns.clear)
+
+    gopark.run(main)
+    assert gopark.statistics().timers == 0
+    assert descriptors() == before
+
+
+def test_what_threads_hand_over_while_the_run_ends_is_done_without_another_run() -> None:
+    """A close, and a deadline: if it comes too late for the P, whoever comes last does it."""
+
+    conns: list[net.Conn] = []
+    made: list[net.Conn] = []
+
+    def closer() -> None:
+        while conns:
+            c = conns.pop()
+            c.set_deadline(time.now() + 1000)
+            c.close()
+
+    def main(thread: threading.Thread) -> None:
+        made[:] = [c for _ in range(20) for c in net.pipe()]
+        conns.extend(made)
+        thread.start()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(30):
+            thread = threading.Thread(target=closer)
+            gopark.run(main, thread)
+            thread.join()
+            assert [c for c in made if c.fd.sysfd >= 0] == []
+            assert gopark.statistics().timers == 0
+    finally:
+        sys.setswitchinterval(interval)

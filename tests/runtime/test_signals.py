@@ -284,3 +284,23 @@ def test_wakeup_fd_that_asyncio_has_taken_away_is_set_again() -> None:
     proc.getp().watched = 0  # it was looked at more than a second ago
     gopark.sleep(0.001)
     assert signal.set_wakeup_fd(ours) == ours >= 0
+
+
+def test_signals_that_fill_the_wakeup_pipe_say_nothing() -> None:
+    """Nor after the descriptor was looked after, which happens once a second."""
+    done = python(
+        """
+        import signal
+        import gopark
+        from gopark.runtime import interrupts
+
+        def main():
+            signal.signal(signal.SIGUSR1, lambda *args: None)
+            interrupts.rewatch_signals()
+            for _ in range(70_000):  # a pipe has room for 65,536
+                signal.raise_signal(signal.SIGUSR1)
+
+        gopark.run(main)
+        """
+    )
+    assert done.stderr == ""

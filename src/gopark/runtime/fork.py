@@ -14,11 +14,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
-from gopark.runtime import _sys, chan, debug_server, lifecycle, netpoll, proc, reports, start, sysmon
+from gopark.runtime import _sys, chan, debug_server, lifecycle, netpoll, output, proc, reports, start, sysmon
 from gopark.runtime.g import Cancelled, Goroutine, waiting_threads
 
 _p = proc.getp()
 _kept: list[Any] = []  # what must never be destroyed
+_CUT_OFF = (
+    "fatal error: a goroutine has ended where none runs: a signal handler that raises has cut off gopark's interpreted core"
+    " in the middle of a switch.  Have the handler set a flag, or call Goroutine.cancel; or use the compiled core\n"
+)
 
 
 def keep(obj: Any) -> None:
@@ -79,6 +83,11 @@ def _each(steps: list[Callable[[], object]]) -> None:
 
 def stand_in() -> Goroutine:
     """For a goroutine that forked, is the child's program, and returns after it has ended the runtime."""
+    if _p.thread != 0:
+        # Never a silent end, nor another goroutine's outcome.
+        output.write(2, _CUT_OFF)
+        debug_server.remove()
+        os._exit(2)
     gp = Goroutine(None, (), None)
     gp.forked = True
     return gp

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gopark.runtime import proc
+from gopark.runtime.g import Goroutine
 
 _p = proc.getp()
 
@@ -53,11 +54,24 @@ def ask(fn: Callable[[], Any]) -> Any:
 
 
 def late() -> None:
-    """The runtime has ended: carry out what it was asked for and did not come to."""
-    for item in list(_p.injected):
-        if isinstance(item, Request):
+    """The runtime has ended: carry out what it was asked for and did not come to, closes and deadlines too.
+
+    Whoever asks looks afterwards whether the runtime has ended (proc.later, ask): one of the two sees the other."""
+    raised = None
+    for _ in range(len(_p.injected)):
+        try:
+            item = _p.injected.popleft()
+        except IndexError:
+            break  # another thread does the same
+        if isinstance(item, Goroutine):
+            _p.injected.append(item)  # its starter's business (P.late)
+            continue
+        try:
             item()
-            try:
-                _p.injected.remove(item)
-            except ValueError:
-                pass  # another thread has started it again, and taken it
+        except BaseException as e:
+            raised = e
+    if raised is not None:
+        try:
+            raise raised
+        finally:
+            del raised  # no cycle through the traceback

@@ -113,7 +113,7 @@ def watch_signals() -> None:
     if _wakeup_fd < 0:
         _wakeup_fd = _p.poller.netpollsignal()
     old = signal.set_wakeup_fd(_wakeup_fd, warn_on_full_buffer=False)
-    if old >= 0:
+    if old not in (-1, _wakeup_fd):
         signal.set_wakeup_fd(old)  # the program has its own: leave it
 
 

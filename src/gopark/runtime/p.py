@@ -523,8 +523,8 @@ class P:
         for queue in (self.runq, self.globq, self.preempted):
             while queue.pop() is not None:
                 pass
-        # Nor must those begin there that other threads have started just now.  (Functions stay: who has injected one
-        # counts on its call.)
+        # Nor must those begin there that other threads have started just now.  (Functions stay: handover.late
+        # calls them.)
         for _ in range(len(self.injected)):
             item = self.injected.popleft()
             if isinstance(item, Goroutine):

@@ -269,7 +269,7 @@ def on_p(fn: Callable[[], object]) -> None:
     if _p.thread in (0, _sys.thread_ident()):
         fn()
     else:
-        _p.inject(fn)
+        later(fn)
 
 
 def goready(gp: Goroutine) -> None:  # atomic  # atomic
