@@ -1,5 +1,7 @@
 """The end of a run: every clean-up runs to its end, nothing that was raised is lost, and nothing goes on in the next run."""
 
+import _thread
+import errno
 import os
 import signal
 import sys
@@ -13,7 +15,7 @@ import pytest
 import gopark
 from gopark import go, net, time
 from gopark.runtime import lifecycle, proc
-from support import descriptors, eventually, parked, python
+from support import IS_COMPILED, descriptors, eventually, parked, python
 
 
 @pytest.fixture
@@ -459,3 +461,32 @@ def test_what_threads_hand_over_while_the_run_ends_is_done_without_another_run()
             assert gopark.statistics().timers == 0
     finally:
         sys.setswitchinterval(interval)
+
+
+@pytest.mark.skipif(IS_COMPILED, reason="the compiled core's sysmon is no thread of Python's")
+def test_sysmon_that_finds_no_thread_is_an_error_that_says_so_and_the_next_run_has_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none(*args: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as m:
+        m.setattr(_thread, "start_new_thread", none)
+        with pytest.raises(OSError, match="cannot start sysmon's thread") as e:
+            gopark.run(gopark.sleep, 0)
+        assert e.value.errno == errno.EAGAIN
+
+    def main() -> int:
+        done = False
+
+        def stop() -> None:
+            nonlocal done
+            done = True
+
+        time.after_func(0.03, stop)
+        until = clock.monotonic() + 10
+        while not done and clock.monotonic() < until:
+            pass
+        return gopark.statistics().preemptions
+
+    assert gopark.run(main) > 0

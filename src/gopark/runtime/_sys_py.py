@@ -536,7 +536,10 @@ def sysmon_start(preempt: bool) -> int:
         _sysmon.prepare()
         _sysmon.preempt = preempt
         # Not threading.Thread: it must not show in threading.enumerate(), nor be waited for.
-        _sysmon.ident = _thread.start_new_thread(_sysmon.main, (_sysmon.stopped,))
+        try:
+            _sysmon.ident = _thread.start_new_thread(_sysmon.main, (_sysmon.stopped,))
+        except RuntimeError:  # which does not say why: a limit, or no memory
+            return _errno.EAGAIN
     return 0
 
 
