@@ -490,3 +490,35 @@ def test_sysmon_that_finds_no_thread_is_an_error_that_says_so_and_the_next_run_h
         return gopark.statistics().preemptions
 
     assert gopark.run(main) > 0
+
+
+def test_close_that_a_thread_hands_over_just_before_goroutines_are_given_up_is_done(
+    no_patience: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Giving them up voids all operations in flight, and so the closing one's own reference."""
+    conns: list[net.Conn] = []
+    give_up = lifecycle._abandon_rest
+
+    def closed_just_before() -> None:
+        thread = threading.Thread(target=conns[0].close)
+        thread.start()
+        thread.join()
+        give_up()
+
+    monkeypatch.setattr(lifecycle, "_abandon_rest", closed_just_before)
+
+    def stubborn() -> None:
+        while True:
+            try:
+                gopark.sleep(100)
+            except BaseException:
+                pass
+
+    def main() -> None:
+        conns.extend(net.pipe())
+        parked(go(stubborn))
+
+    with pytest.warns(RuntimeWarning, match="abandoned"):
+        gopark.run(main)
+    assert conns[0].fd.sysfd == -1
+    conns[1].close()

@@ -242,7 +242,8 @@ class FD:
         if not self.pd.closing:
             netpoll.poll_unblock(self.pd)
         if self.held:
-            self.fdmu.decref()
+            if not self.fdmu.over():  # goroutines were given up meanwhile: no reference counts any more
+                self.fdmu.decref()
             self.held = False
         if self.fdmu.over():
             self.destroy()
