@@ -382,3 +382,46 @@ def test_child_forked_by(state: str) -> None:
     done = python(textwrap.dedent(fork) + textwrap.dedent(STATES[state]))
     assert sorted(done.stdout.splitlines()) == ["child 0", "in the child: works"]
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("forker", ["the goroutine", "a thread"])
+def test_close_that_a_thread_has_handed_over_is_done_in_the_child_as_well(forker: str) -> None:
+    """Else the peer sees no end while the child lives."""
+    done = python(
+        f"""
+        import os, threading
+        import gopark
+        from gopark import net
+
+        def main():
+            a, b = net.pipe()
+            fd = a.fileno()
+            t = threading.Thread(target=a.close)
+            t.start()
+            t.join()  # no scheduling decision since
+
+            def fork():
+                if os.fork():
+                    return
+                if {forker == "the goroutine"}:
+                    gopark.gosched()
+                try:
+                    os.fstat(fd)
+                    print("open", flush=True)
+                except OSError:
+                    print("closed", flush=True)
+                os._exit(0)
+
+            if {forker == "the goroutine"}:
+                fork()
+            else:
+                t = threading.Thread(target=fork)
+                t.start()
+                t.join()
+            os.wait()
+            assert b.read() == b""
+
+        gopark.run(main)
+        """
+    )
+    assert done.stdout == "closed\n"

@@ -302,6 +302,17 @@ class Goroutine:
         return exc if exc is not None else Cancelled()
 
 
+class Handed:
+    """What another thread has handed over for an object that outlives goroutines, a close say: to be done in a forked child,
+    too, which has that object."""
+
+    def __init__(self, fn: Any) -> None:
+        self.fn = fn
+
+    def __call__(self) -> None:
+        self.fn()
+
+
 class GList:
     """A first-in first-out list of runnable goroutines, linked through schedlink: no allocation."""
 

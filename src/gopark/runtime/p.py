@@ -8,7 +8,7 @@ from collections import deque
 from typing import Any
 
 from gopark.runtime import _sys, g, polldesc, proc, tally
-from gopark.runtime.g import GList, Goroutine
+from gopark.runtime.g import GList, Goroutine, Handed
 from gopark.runtime.poller import Poller
 from gopark.runtime.tally import Tally
 from gopark.runtime.timers import TimerHeap
@@ -440,8 +440,9 @@ class P:
         for queue in (self.runq, self.globq, self.preempted):
             queue.clear()
         self.timers.retain(outlives_goroutines)
-        self.injected.clear()
-        self.attention = self.polling = self.handoff = False
+        self.injected = deque(item for item in self.injected if isinstance(item, Handed))
+        self.attention = len(self.injected) > 0
+        self.polling = self.handoff = False
         self.outcome = None
         g.rare().keep(self.graves)
         self.graves = deque()
@@ -523,8 +524,7 @@ class P:
         for queue in (self.runq, self.globq, self.preempted):
             while queue.pop() is not None:
                 pass
-        # Nor must those begin there that other threads have started just now.  (Functions stay: handover.late
-        # calls them.)
+        # Nor must those begin there that other threads have started just now.  (Functions stay: handover.late calls them.)
         for _ in range(len(self.injected)):
             item = self.injected.popleft()
             if isinstance(item, Goroutine):

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from greenlet import GreenletExit
 
 from gopark.runtime import _sys, g, polldesc
-from gopark.runtime.g import GList, Goexit, Goroutine, ParkLock
+from gopark.runtime.g import GList, Goexit, Goroutine, Handed, ParkLock
 from gopark.runtime.p import CLOSING, ENDING, RUNNING, P
 from gopark.runtime.timers import Timer
 
@@ -83,7 +83,7 @@ def elsewhere() -> bool:  # atomic
 
 def later(fn: Callable[[], object]) -> None:
     """From another thread, or where the scheduler may have been interrupted: call *fn* on the P, at its next decision."""
-    _p.inject(fn)
+    _p.inject(Handed(fn))
     if _p.thread == 0:  # it ended meanwhile, and may never start again
         _p.attend_now()
 
