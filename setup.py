@@ -59,9 +59,15 @@ class BuildFailed(Exception):
     pass
 
 
+# Their .pxd is all that the compiled core needs of them: its functions are inline.
+NOT_COMPILED = ("__init__", "quiet")
+
+
 def extensions() -> list[Extension]:
     compiled = [
-        path for path in SOURCE.rglob("*.py") if path.stem != "__init__" and path.with_suffix(".pxd").exists()
+        path
+        for path in SOURCE.rglob("*.py")
+        if path.stem not in NOT_COMPILED and path.with_suffix(".pxd").exists()
     ]
     compiled += SOURCE.rglob("*.pyx")
     return [

@@ -1,12 +1,12 @@
 cimport cython
 from libc.stdint cimport int64_t
 from gopark.poll.fd cimport FD
+from gopark.runtime cimport _sys
 from gopark.runtime cimport proc
 
 cdef int _MODE_R
 cdef int _MODE_W
 cdef int _MODE_RW
-cdef object _MAX
 cdef int64_t _NEVER
 cdef FD _closed
 
@@ -16,4 +16,5 @@ cdef class Conn:
     cdef readonly int64_t timeout
     cdef object arm(self, int mode)
 
+cpdef Py_ssize_t size(object n, str what) except -1
 cpdef int64_t deadline(object when) except? -2

@@ -10,12 +10,11 @@ from typing import Any
 from gopark.poll import errors, sendfile
 from gopark.poll.fd import FD
 from gopark.poll.sockaddr import Address
-from gopark.runtime import proc
+from gopark.runtime import _sys, proc
 
 _MODE_R = 1
 _MODE_W = 2
 _MODE_RW = 3
-_MAX = sys.maxsize
 _NEVER = sys.maxsize - 1  # ns: proc.deadline_after's
 _closed = FD(-1)
 _closed.fdmu.incref_and_close()
@@ -46,11 +45,12 @@ class Conn:
         """At most *n* bytes, as soon as there are any; b"" when the peer has closed its side.
 
         Raises DeadlineExceeded, ClosedError, or the system's OSError (ConnectionResetError, ...)."""
-        if type(n) is not int or n < 0 or n > _MAX:
-            n = size(n, "read")
+        count = _sys.count(n)
+        if count < 0:
+            count = size(n, "read")
         if self.timeout != 0:
             self.arm(_MODE_R)
-        return self.fd.read(n)
+        return self.fd.read(count)
 
     def read_into(self, buf: Any) -> int:
         """As read, into a writable bytes-like object; how many bytes, 0 when the peer has closed its side."""

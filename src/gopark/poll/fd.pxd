@@ -1,5 +1,6 @@
 cimport cython
 from libc.stdint cimport int64_t
+from gopark.poll cimport quiet
 from gopark.poll.fd_mutex cimport FDMutex
 from gopark.runtime cimport _sys
 from gopark.runtime cimport netpoll
@@ -54,6 +55,8 @@ cdef class FD:
     @cython.locals(fd=int)
     cdef object destroy(self)
     cpdef object read(self, Py_ssize_t n)
+    @cython.locals(again=bint)
+    cdef object read_after(self, Py_ssize_t n, int code)
     @cython.locals(got=Py_ssize_t)
     cdef object try_read(self, Py_ssize_t n, int code)
     cdef object prepare_read(self)

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from gopark.poll import errors, fd_end, sockaddr
+from gopark.poll import errors, fd_end, quiet, sockaddr
 from gopark.poll.fd_mutex import FDMutex
 from gopark.runtime import _sys, netpoll, polldesc, pollstate, proc
 from gopark.runtime.sema import WaitQ
@@ -284,17 +284,27 @@ class FD:
             self.refuse("read")
         if not self.fdmu.rwlock(True):
             raise self.closed_error("read")
+        # As prepare_read and wait, written out, with all that does not park in functions of its own, and without a try: a
+        # parked goroutine's stack is copied, so each call less and each variable less on it counts.
+        r = None
+        if not (self.drained and n and not self.pd.readable_pending()):
+            r = self.read_after(n, netpoll.poll_reset(self.pd, _R) if n else 0)
+        while r is None:
+            r = self.read_after(n, quiet.poll_wait(self.pd, _R))
+        return r
+
+    def read_after(self, n: int, code: int) -> bytes | None:
+        """try_read, after a wait or reset that gave *code* (-1: it raised).  Unless it must wait (None) it gives the lock
+        back."""
+        again = False
         try:
-            # As prepare_read and wait, written out, with all that does not park in a function of its own: a parked
-            # goroutine's stack is copied, so each call less and each variable less on it counts.
-            r = None
-            if not (self.drained and n and not self.pd.readable_pending()):
-                r = self.try_read(n, netpoll.poll_reset(self.pd, _R) if n else 0)
-            while r is None:
-                r = self.try_read(n, netpoll.poll_wait(self.pd, _R))
+            if code < 0:
+                raise _sys.take_exception()
+            r = self.try_read(n, code)
+            again = r is None
             return r
         finally:
-            if self.fdmu.rwunlock(True):
+            if not again and self.fdmu.rwunlock(True):
                 self.destroy()
 
     def try_read(self, n: int, code: int) -> bytes | None:

@@ -15,6 +15,21 @@ cdef class EventBuffer:
     cdef uint32_t mask(self, int i) noexcept
     cdef uint64_t data(self, int i) noexcept
 
+cdef extern from "Python.h":
+    int PyLong_CheckExact(object n)
+    Py_ssize_t PyLong_AsSsize_t(object n) noexcept
+    void PyErr_Clear()
+
+cdef inline Py_ssize_t count(object n) noexcept:
+    # n, if it is an int of 0 or more that fits; else -1.
+    cdef Py_ssize_t c = -1
+    if PyLong_CheckExact(n):
+        c = PyLong_AsSsize_t(n)
+        if c < 0:
+            PyErr_Clear()
+            c = -1
+    return c
+
 cdef inline void headroom() noexcept:
     pass  # C code has its own stack: the interpreter's limit is not in its way
 
@@ -67,6 +82,7 @@ cpdef object copy_context()
 cdef class Raised:
     cdef readonly object exc
 
+cpdef object take_exception()
 cpdef object outcome(object ctx, object fn, tuple args, dict kwargs)
 cpdef object untrack(object obj)
 cpdef object track(object obj)

@@ -67,6 +67,7 @@ cdef extern from "Python.h":
     int gopark_tracing()
     int gopark_room()
     PyObject *gopark_local(object frame, object name)
+    object gopark_take_exception()
     object gopark_outcome(object ctx, object fn, object args, PyObject *kwargs, int *raised)
     ctypedef struct PyFrameObject:
         pass
@@ -297,6 +298,11 @@ cpdef object copy_context():
 @cython.final
 cdef class Raised:
     """What a function raised."""
+
+
+cpdef object take_exception():
+    """The exception that is set, which is set no more.  For who has called a function that leaves it set (poll/quiet.pxd)."""
+    return gopark_take_exception()
 
 
 cdef object make_raised(object exc):

@@ -218,6 +218,14 @@ def switch(g: Any) -> int:
     return 0
 
 
+raised: list[BaseException] = []  # what poll/quiet.py has caught, until it is taken: at once, by its caller
+
+
+def take_exception() -> BaseException:
+    """What a quiet function has caught.  (The compiled core's leave the exception set.)"""
+    return raised.pop()
+
+
 class Raised:
     """What a function raised."""
 
@@ -305,6 +313,11 @@ def caller_lasti() -> int:
     """The instruction that it is at, as an offset in its code; -1 if there is none."""
     frame = _caller()
     return -1 if frame is None else frame.f_lasti
+
+
+def count(n: object) -> int:
+    """*n*, if it is an int of 0 or more that fits; else -1."""
+    return n if type(n) is int and 0 <= n <= sys.maxsize else -1
 
 
 _margin = 60  # frames that the scheduler may need, and those that Python counts although they are another greenlet's
