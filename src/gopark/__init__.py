@@ -11,9 +11,10 @@ from gopark.runtime.chan import Chan, ChanClosed  # noqa: E402
 from gopark.runtime.debug import stack  # noqa: E402
 from gopark.runtime.g import Cancelled, Deadlock, FatalError, Goroutine  # noqa: E402
 from gopark.runtime.lifecycle import current, num_goroutine, run  # noqa: E402
-from gopark.runtime.proc import go, goexit, gosched, shield, sleep  # noqa: E402
+from gopark.runtime.proc import go, goexit, gosched, sleep  # noqa: E402
 from gopark.runtime.reports import excepthook  # noqa: E402
 from gopark.runtime.select import select  # noqa: E402
+from gopark.runtime.shield import shield  # noqa: E402
 from gopark.runtime.stats import Statistics, statistics  # noqa: E402
 from gopark.runtime.sysmon import no_preempt  # noqa: E402
 

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import IO, Any, NoReturn
 
 from gopark.runtime.blocking import Gate, blocking, blocking_at
-from gopark.runtime.proc import shield
+from gopark.runtime.shield import shield
 
 __all__ = ["File", "open", "read_bytes", "read_text", "wrap", "write_bytes", "write_text"]
 

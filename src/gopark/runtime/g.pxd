@@ -23,6 +23,7 @@ cdef class Goroutine:
     cdef readonly signed char status
     cdef public signed char wake
     cdef public signed char parkmode
+    cdef signed char guest
     cdef public int shield
     cdef public int nopreempt
     cdef readonly int creator_lasti

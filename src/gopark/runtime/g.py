@@ -205,6 +205,7 @@ class Goroutine:
         self.waitsince = 0  # when, ns (coarse clock)
         self.parklock: ParkLock | None = None  # what it is parked on, while GWAITING
         self.parkmode = 0
+        self.guest = 0  # 1: stack may be a greenlet of the program's own
         self.parkseq = 0  # counts parks: a timer armed for another park is stale
         self.wake = WAKE_READY
         self.waitnext: Goroutine | None = None  # neighbours in the WaitQ it is parked on (sema.py)

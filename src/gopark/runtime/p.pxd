@@ -56,7 +56,8 @@ cdef class P:
     cdef readonly uint64_t polltick
     cdef readonly uint64_t schedtick
     cdef readonly uint64_t parks
-    cdef readonly uint64_t switches
+    cdef public uint64_t switches
+    cdef public uint64_t landed
     cdef readonly uint64_t created
     cdef public uint64_t preemptions
     cdef public object ondrain

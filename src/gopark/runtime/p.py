@@ -84,8 +84,8 @@ class P:
         self.schedtick = 0  # scheduling decisions
         self.parks = 0
         self.switches = 0
-        self.created = 0
-        self.preemptions = 0
+        self.landed = 0  # switches, when a stack last ran again: equal while a goroutine runs.  Else the program has switched
+        self.created = self.preemptions = 0
         self.ondrain: Any = None  # called with each goroutine that ends, while run waits for them
         self.outcome: Any = None  # of the goroutine that has just ended, until it is put there
         self.timers.wake = self.wake

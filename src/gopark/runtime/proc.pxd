@@ -42,8 +42,9 @@ cdef bint park_commit(ParkLock lock, int mode, str reason, int64_t when) except 
 cdef object park_failed(Goroutine gp, ParkLock lock, int mode)
 @cython.locals(gp=Goroutine)
 cdef object park_end()
-@cython.locals(gp=Goroutine)
+@cython.locals(p=P, gp=Goroutine)
 cdef object resumed()
+cdef object guest(Goroutine gp)
 cdef Goroutine enter_to_park(ParkLock lock, int mode, str reason)
 cpdef bint gopark_until(ParkLock lock, int mode, str reason, int64_t when) except -1
 @cython.locals(gp=Goroutine)

@@ -162,8 +162,14 @@ def park_commit(lock: ParkLock, mode: int, reason: str, when: int) -> bool:
     if p.curg is gp:
         return True
     if not _sys.is_current(gp.stack):
-        gp.stack = _sys.getcurrent()  # the program parks in a greenlet of its own: there it must go on
+        guest(gp)
     return False
+
+
+def guest(gp: Goroutine) -> None:
+    """The program parks in a greenlet of its own: there it must go on.  (It may also end meanwhile.)"""
+    gp.stack = _sys.getcurrent()
+    gp.guest = 1
 
 
 def park_failed(gp: Goroutine, lock: ParkLock, mode: int) -> None:
@@ -187,14 +193,15 @@ def park_end() -> None:
 def resumed() -> None:
     """A stack runs again: is it the one that the scheduler has switched to?
 
-    If not, the program has switched to a greenlet that a goroutine is parked in, itself.  What it has come to then cannot be
-    put right, but it can be said."""
-    gp = _p.curg
-    if gp is None or not _sys.is_current(gp.stack):
+    If not, the program has switched, itself, to a greenlet that a goroutine is parked in: that can be said, not put right."""
+    p = _p
+    gp = p.curg
+    if gp is None or p.landed == p.switches or (gp.guest and not _sys.is_current(gp.stack)):
         raise g.FatalError(
             "runtime: a greenlet in which a goroutine is parked was switched to, or has ended, by the program's doing: only "
             "the goroutine that runs in it may do that"
         )
+    p.landed = p.switches
 
 
 def enter_to_park(lock: ParkLock, mode: int, reason: str) -> Goroutine:
@@ -272,7 +279,7 @@ def on_p(fn: Callable[[], object]) -> None:
         later(fn)
 
 
-def goready(gp: Goroutine) -> None:  # atomic  # atomic
+def goready(gp: Goroutine) -> None:  # atomic
     """Make a parked goroutine runnable: it runs next.  From another thread, or from the scheduler: in its turn."""
     p = _p
     if _sys.thread_ident() != p.thread:
@@ -315,7 +322,7 @@ def yield_to(queue: GList) -> None:
     p.curg = p.findrunnable()
     if p.curg is not gp:
         if not _sys.is_current(gp.stack):
-            gp.stack = _sys.getcurrent()
+            guest(gp)
         _sys.switch(p.gogo())
         resumed()
     gp.status = _RUNNING
@@ -424,6 +431,7 @@ def begin_goroutine() -> bool:
     gp = p.curg
     if gp is None or p.state == _CLOSING or p.handoff:
         return False
+    p.landed = p.switches
     gp.status = _RUNNING
     if gp.pending is not None and gp.shield == 0:  # cancelled before it ever ran
         gp.fn = raise_pending
@@ -514,6 +522,7 @@ def g0_main() -> None:
 def g0_turn() -> None:
     """One round of g0: a goroutine to start or to resume, from here."""
     p = _p
+    p.landed = p.switches
     if p.handoff:
         p.handoff = False
     else:
@@ -560,35 +569,6 @@ def start_stack() -> None:
     gp = None
     p.switches += 1
     _sys.switch(stack)
-
-
-class shield:
-    """`with gopark.shield():` cancellation waits: Cancelled is raised at the first park after the block.
-
-    It counts for the goroutine that enters the block, also if another one leaves it (a generator that somebody else
-    closes).  On a thread that gopark does not run on there is nobody to cancel, and it does nothing."""
-
-    def __init__(self) -> None:
-        self._entered: list[Goroutine] = []
-
-    def __enter__(self) -> None:
-        if _p.thread in (0, _sys.thread_ident()):
-            gp = getg()
-            gp.shield += 1
-            self._entered.append(gp)
-
-    def __exit__(self, *exc: object) -> None:
-        if self._entered:
-            who_entered(self._entered).shield -= 1
-
-
-def who_entered(entered: list[Goroutine]) -> Goroutine:
-    """Whose block ends here, and off the list: the running goroutine's, or else who entered last."""
-    gp = _p.curg if _sys.thread_ident() == _p.thread else None
-    for i in range(len(entered) - 1, -1, -1):
-        if entered[i] is gp:
-            return entered.pop(i)
-    return entered.pop()
 
 
 def goexit() -> NoReturn:

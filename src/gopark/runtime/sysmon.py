@@ -21,7 +21,7 @@ import warnings
 from types import FrameType
 from typing import Any
 
-from gopark.runtime import _sys, proc, tally
+from gopark.runtime import _sys, proc, shield, tally
 from gopark.runtime.g import Goroutine
 from gopark.runtime.p import URGENT
 from gopark.runtime.preempt import BETWEEN, FUSED, preemptible
@@ -128,7 +128,7 @@ class no_preempt:
 
     def __exit__(self, *exc: object) -> None:
         if self._entered:
-            proc.who_entered(self._entered).nopreempt -= 1
+            shield.who_entered(self._entered).nopreempt -= 1
 
 
 # -- the handler -------------------------------------------------------------------------------------------------------
