@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gopark.runtime import proc
-from gopark.runtime.g import Goroutine
+from gopark.runtime.g import Handed
 
 _p = proc.getp()
 
@@ -63,8 +63,8 @@ def late() -> None:
             item = _p.injected.popleft()
         except IndexError:
             break  # another thread does the same
-        if isinstance(item, Goroutine):
-            _p.injected.append(item)  # its starter's business (P.late)
+        if not isinstance(item, (Request, Handed)):
+            _p.injected.append(item)  # others' business: P.late, interrupts.give_back
             continue
         try:
             item()

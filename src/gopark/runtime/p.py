@@ -524,7 +524,7 @@ class P:
         for queue in (self.runq, self.globq, self.preempted):
             while queue.pop() is not None:
                 pass
-        # Nor must those begin there that other threads have started just now.  (Functions stay: handover.late calls them.)
+        # Nor must those begin there that other threads have started just now.  (Functions stay: see handover.late.)
         for _ in range(len(self.injected)):
             item = self.injected.popleft()
             if isinstance(item, Goroutine):
