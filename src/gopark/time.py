@@ -40,11 +40,14 @@ class Timer:
         self.calls = False  # made by after_func: there is no channel
         self.unsent = True  # armed, and what it sends was neither put into chan nor called off
         self.endless = False  # armed for a moment that never comes: the heap does not have it
+        self.lease: Any = (
+            None  # a subclass's: its objects may be cleared, as part of a cycle, before they are destroyed
+        )
         ns = proc.seconds_to_ns(seconds, "Timer: seconds")
         self.rt = RuntimeTimer(_fire, None)
-        # An object of its own, because the collector must know whatever has a finalizer, and need not know Timers.
-        self.lease: Any = _sys.Finalizer(_abandoned, self.rt)  # None: it goes on when nobody has the Timer
-        if type(self) is Timer:
+        if type(self) is not Timer:
+            self.lease = _sys.Finalizer(_abandoned, self.rt)
+        else:
             # Neither can be part of a cycle before there is a channel, and programs have very many of them: two thirds
             # of what a timer costs would be the collector's looks at it.
             _sys.untrack(self.rt)
@@ -77,6 +80,11 @@ class Timer:
         received."""
         ns = proc.seconds_to_ns(seconds, "Timer.reset: seconds")
         return self.rearm(ns) if here() else bool(on_runtime(partial(self.rearm, ns)))
+
+    def __dealloc__(self) -> None:
+        # In the compiled core no __del__: the collector must know whatever has one, and need not know Timers.
+        if self.rt is not None and self.lease is None:
+            _abandoned(self.rt)
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError("a Timer cannot be copied or pickled: only one of them would be armed")
@@ -127,6 +135,15 @@ class Timer:
 
     def __repr__(self) -> str:
         return f"<gopark.time.Timer {state(self.rt, self.endless)}>"
+
+
+def _deleted(timer: Any) -> None:
+    if hasattr(timer, "rt"):
+        timer.__dealloc__()
+
+
+if not _sys.IS_COMPILED:
+    setattr(Timer, "__del__", _deleted)  # noqa: B010  (it is not to be in the compiled core)
 
 
 class Ticker:
@@ -198,8 +215,8 @@ def caller(call: tuple[Any, ...]) -> Timer:
     timer: Timer = Timer.__new__(Timer)
     timer.chan = None
     timer.calls = True
-    timer.unsent = timer.endless = False
     timer.lease = None
+    timer.unsent = timer.endless = False
     timer.rt = RuntimeTimer(_call, call)
     return timer
 

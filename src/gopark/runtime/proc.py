@@ -466,8 +466,10 @@ def end_goroutine() -> None:
     # Now, while it still runs: their finalizers are the program's code, and may park.
     gp.fn = gp.args = gp.kwargs = gp.ctx = None
     goexit0(gp)
-    gp.stack = None  # where it parked last: perhaps in a greenlet of the program's own
-    stack: Any = _sys.getcurrent()
+    stack: Any = gp.stack
+    if gp.guest or stack is None:
+        stack = _sys.getcurrent()  # gp's is where it parked last: perhaps a greenlet of the program's own
+    gp.stack = None
     gp = None  # nothing may keep it: its end is when an exception that nobody collected is reported
     p.curg = p.findrunnable()
     if p.curg is not None and p.curg.stack is None:
