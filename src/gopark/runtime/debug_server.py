@@ -48,13 +48,14 @@ class Server:
         """An Exception (OSError, RuntimeError if there can be no more threads) if there can be none."""
         self.pid = os.getpid()
         self.trace = -1  # the file that faulthandler writes to
-        self.dirfd = debug_files.make_directory(os.environ.get("XDG_RUNTIME_DIR"))
+        self.dirfd = -1
         # Held back for the moment when the program has used up all descriptors, and one would like to know on what.
         self.spare = -1
         self.stem = ""  # of its files' names
         self.sock: _socket.socket | None = None
         self.ended = _thread.allocate_lock()  # held while the thread runs
         try:
+            self.dirfd = debug_files.make_directory(os.environ.get("XDG_RUNTIME_DIR"))
             self.sock = self.listen()
             # Here, not in the thread: a listing takes a descriptor for a moment, and the program's own numbers should not
             # depend on when another thread runs.

@@ -138,7 +138,8 @@ class EpollPoller(Poller):
 
         Without it such a signal is not noticed (epoll_wait has not begun, so it says no EINTR; and no bytecode runs any more
         that would see the signal), and its handler, or Ctrl-C, waits for the next event: for ever, perhaps."""
-        r, w = map(high, os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK))
+        r, w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        r, w = high(r), high(w)
         if r < 0 or w < 0:
             for fd in (r, w):
                 if fd >= 0:
