@@ -229,6 +229,8 @@ def allocations(count: int, seed: int) -> None:
 
     chosen = random.Random(seed)
     for part_name, part in PARTS.items():
+        if part is thread and sys.version_info >= (3, 12):
+            continue  # CPython 3.12 and 3.13 corrupt their heap when there is no memory to list a thread (_DummyThread)
         for n in sorted(chosen.sample(range(1, ALLOCATIONS), count)):
             wrong, _ = forked(partial(survive, part, partial(_testcapi.set_nomemory, n, n + 1), restored))
             if wrong:

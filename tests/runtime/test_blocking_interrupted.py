@@ -132,6 +132,10 @@ print("end")
 def test_no_call_and_no_thread_is_lost_when_memory_is_short(threads: str) -> None:
     """Every n-th allocation fails, in the caller and in the pool's thread: an error, or the result; never silence."""
     pytest.importorskip("_testcapi")
+    if threads == "new" and sys.version_info >= (3, 12):
+        pytest.skip(
+            "CPython 3.12 and 3.13 corrupt their heap when there is no memory to list a thread (_DummyThread)"
+        )
     done = python(f"""
         import _testcapi, gopark, io
         from gopark import files

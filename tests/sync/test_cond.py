@@ -6,6 +6,7 @@ import threading
 import pytest
 
 import gopark
+from gopark.runtime import IS_COMPILED
 from gopark.sync import Cond, Mutex, RWMutex, Semaphore
 from support import python
 
@@ -320,7 +321,12 @@ def test_wait_that_cannot_park_leaves_the_list(eventually) -> None:
                 probe(depth)
             except RecursionError:
                 pass
-            assert cond.statistics().waiting == 0 and not cond.mutex.locked
+            assert cond.statistics().waiting == 0
+            if cond.mutex.locked:
+                assert (
+                    not IS_COMPILED
+                )  # there the block's end is Python code, too, for which there was no room
+                cond.mutex.unlock()
             gopark.sleep(0.0001)
 
     gopark.run(main)

@@ -443,13 +443,13 @@ class _Sysmon:
             self.status = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 500)
         except OSError:
             self.status = dup(fd)
-        os.close(fd)
+        close(fd)
 
     def release(self) -> None:
         """Give the descriptor back."""
         if self.status >= 0:
-            os.close(self.status)
-            self.status = -1
+            status, self.status = self.status, -1
+            close(status)
 
 
 _sysmon = _Sysmon()
