@@ -551,8 +551,10 @@ def sysmon_start(preempt: bool) -> int:
         # Not threading.Thread: it must not show in threading.enumerate(), nor be waited for.
         try:
             _sysmon.ident = _thread.start_new_thread(_sysmon.main, (_sysmon.stopped,))
-        except RuntimeError:  # which does not say why: a limit, or no memory
-            return _errno.EAGAIN
+        except RuntimeError as e:  # which does not say why: a limit, or no memory
+            if "shutdown" not in str(e):
+                return _errno.EAGAIN
+            # CPython 3.12 starts no thread any more for the last handlers of a program: they are not preempted.
     return 0
 
 
