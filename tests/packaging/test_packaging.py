@@ -112,7 +112,8 @@ def test_this_run_has_the_core_that_it_was_meant_to_test() -> None:
         pytest.skip("GOPARK_EXPECT_CORE is not set (`make test` does)")
     extensions = [path for path in loaded_modules() if path.name.endswith(EXTENSION)]
     sources = [path for path in loaded_modules() if path.suffix == ".py" and path.name != "__init__.py"]
-    interpreted = [path for path in sources if path.with_suffix(".pxd").exists()]
+    # (poll/quiet.pxd is all that the compiled core needs of that one: its function is inline.)
+    interpreted = [path for path in sources if path.with_suffix(".pxd").exists() and path.name != "quiet.py"]
     if expected == "compiled":
         assert extensions and not interpreted
     else:
