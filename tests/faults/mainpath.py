@@ -240,9 +240,10 @@ def allocations(count: int, seed: int) -> None:
 def main() -> None:
     gopark.excepthook = quiet
     warnings.simplefilter("ignore")  # EMFILE's, where accept waits
-    for part in PARTS.values():
-        wrong, usual[part] = forked(partial(learn, part))
-        assert not wrong, wrong
+    if LEAKS:
+        for part in PARTS.values():
+            wrong, usual[part] = forked(partial(learn, part))
+            assert not wrong, wrong
     kind, *rest = sys.argv[1:]
     if kind == "call":
         system_call(rest[0], rest[1].split(","))
