@@ -126,6 +126,7 @@ class BuildExtensions(build_ext):
             # COMPILE_ARGS, and the layout of other modules' structures: a stale object would read the wrong fields.
             ext.depends = ["setup.py", *map(str, [*SOURCE.rglob("*.pxd"), *SOURCE.rglob("*.h")])]
             ext.include_dirs.append("src/gopark/runtime")  # for "_sys.h" and "_sysmon.h"
+            ext.include_dirs.append("src/gopark/hook")  # for "rooms.h"
             ext.include_dirs.append(str(Path(greenlet.__file__).parent.parent))  # for "greenlet/greenlet.h"
 
 

@@ -18,6 +18,31 @@ from gopark.runtime.shield import shield  # noqa: E402
 from gopark.runtime.stats import Statistics, statistics  # noqa: E402
 from gopark.runtime.sysmon import no_preempt  # noqa: E402
 
+
+# The hooks are loaded by whoever wants them: importing gopark alone changes nothing, and costs nothing.
+def patch() -> None:
+    """Make blocking calls of the standard library, and of C drivers, park goroutines; threads become goroutines.
+
+    Call it once, early, on the main thread.  RuntimeError where it cannot be had (gopark.hook.refusal says why)."""
+    from gopark import hook
+
+    hook.patch()
+
+
+def unpatch() -> None:
+    """Undo patch()."""
+    from gopark import hook
+
+    hook.unpatch()
+
+
+def is_patched() -> bool:
+    """Has patch() been called?"""
+    from gopark import hook
+
+    return hook.is_patched()
+
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -38,9 +63,11 @@ __all__ = [
     "go",
     "goexit",
     "gosched",
+    "is_patched",
     "net",
     "no_preempt",
     "num_goroutine",
+    "patch",
     "run",
     "select",
     "shield",
@@ -50,6 +77,7 @@ __all__ = [
     "statistics",
     "sync",
     "time",
+    "unpatch",
 ]
 
 _eager.resolve()

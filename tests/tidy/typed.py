@@ -83,6 +83,8 @@ class World:
             module.comments = {t.start[0]: t.string for t in tokens if t.type == tokenize.COMMENT}
             self.modules[name] = module
         for path in sorted(source.rglob("*.pyx")):  # of these only what the .pxd says
+            if not path.with_suffix(".pxd").exists():
+                continue
             name = ".".join(path.relative_to(source).with_suffix("").parts)
             self.modules[name] = Module(name, path, ast.parse(""), True)
         for module in self.modules.values():

@@ -435,6 +435,8 @@ cdef class PreemptHandler:
 
     def __call__(self, signum, frame):
         cdef bint refused = True, room = gopark_room() >= ROOM
+        if raiser is not None:
+            raiser()
         if room and self.tries == 0 and gopark_sysmon.requested and frame is not None and looker is not None:
             if not gopark_tracing():
                 looker(frame)
@@ -464,6 +466,13 @@ cdef class PreemptHandler:
 
 
 cdef object looker = None
+cdef object raiser = None
+
+
+def preempt_raiser(fn) -> None:
+    """Have fn() called first by the handler of SIGURG: it may raise what ended a hooked call, which ended with EINTR."""
+    global raiser
+    raiser = fn
 
 
 def preempt_look(look) -> None:

@@ -479,6 +479,10 @@ def sysmon_take_request() -> int:
 _looker: Callable[[FrameType], object] | None = None
 
 
+def preempt_raiser(fn: Callable[[], None] | None) -> None:
+    """The hooks', which the interpreted core does not have."""
+
+
 def preempt_look(look: Callable[[FrameType], object]) -> None:
     """Have look(frame) called when a preemption is requested, before it is known whether it will be granted."""
     global _looker

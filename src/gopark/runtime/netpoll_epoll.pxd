@@ -37,6 +37,7 @@ cdef class EpollPoller(Poller):
     cpdef int netpollsignal(self) except -1
     cpdef bint netpoll_is_poll_descriptor(self, int fd) except -1
     cpdef int netpollopen(self, int fd, PollDesc pd) except? -1
+    cpdef int netpollrearm(self, int fd, PollDesc pd) except? -1
     cpdef int netpollclose(self, int fd) except? -1
     @cython.locals(err=int)
     cpdef object netpollbreak(self)

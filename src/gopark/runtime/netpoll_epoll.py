@@ -25,6 +25,7 @@ EPOLLRDHUP = 0x2000
 EPOLLET = 1 << 31
 EPOLL_CLOEXEC = 0o2000000
 EPOLL_CTL_ADD = 1
+EPOLL_CTL_MOD = 3
 EPOLL_CTL_DEL = 2
 
 _READ = EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR  # what wakes the reader
@@ -160,6 +161,10 @@ class EpollPoller(Poller):
     def netpollopen(self, fd: int, pd: PollDesc) -> int:
         """Register *fd*: the one ADD of its life, edge-triggered, both directions (L2).  0, or an errno."""
         return -_sys.epoll_ctl(self.epfd, EPOLL_CTL_ADD, fd, _INTEREST, (pd.gen << 32) | pd.index)
+
+    def netpollrearm(self, fd: int, pd: PollDesc) -> int:
+        """Have the kernel look at *fd* anew, for the hooks, which do not know when it was closed behind our back."""
+        return -_sys.epoll_ctl(self.epfd, EPOLL_CTL_MOD, fd, _INTEREST, (pd.gen << 32) | pd.index)
 
     def netpollclose(self, fd: int) -> int:
         """Deregister *fd* (L3).  0, or an errno."""

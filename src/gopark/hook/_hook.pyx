@@ -1,0 +1,7 @@
+# cython: nonecheck=True
+"""What only C can say of the hooks: the C rooms (*.h), and between them and the scheduler the Cython ones (*.pxi)."""
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
+
+include "park.pxi"
+include "descriptors.pxi"
+include "slots.pxi"

@@ -1,0 +1,14 @@
+"""What patch() does, step by step, each with its undo: one line a room."""
+
+from gopark.hook import _hook, wanted
+from gopark.runtime.start import Step
+
+
+def _hook_all() -> None:
+    _hook.slots_hook(wanted())
+
+
+STEPS = (
+    Step("bridge", _hook.bridge_start, _hook.bridge_stop),
+    Step("slots", _hook_all, _hook.slots_unhook),
+)
