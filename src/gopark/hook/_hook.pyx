@@ -4,4 +4,5 @@ from libc.stdint cimport int64_t, uint64_t, uintptr_t
 
 include "park.pxi"
 include "descriptors.pxi"
+include "names.pxi"
 include "slots.pxi"

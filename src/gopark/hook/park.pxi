@@ -46,6 +46,10 @@ cdef int keep(object exc) noexcept:
     return PARK_EINTR
 
 
+cdef int bridge_kept "bridge_kept" () noexcept:
+    return _p.curg in kept
+
+
 def raise_kept() -> None:
     """In SIGURG's handler: raise what the running goroutine's last hooked call was ended by."""
     exc = kept.pop(_p.curg, None)

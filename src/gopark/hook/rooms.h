@@ -4,8 +4,10 @@
 #include "sockets.h"
 #include "files.h"
 #include "waiting.h"
+#include "children.h"
 #include "sleep.h"
+#include "names.h"
 
-static const struct hook *const rooms[] = {slots_hooks, sockets_hooks, files_hooks, waiting_hooks, sleep_hooks, NULL};
+static const struct hook *const rooms[] = {slots_hooks, sockets_hooks, files_hooks, waiting_hooks, children_hooks, sleep_hooks, names_hooks, NULL};
 
 static const struct hook *const *slots_rooms(void) { return rooms; }

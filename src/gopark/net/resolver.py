@@ -14,7 +14,7 @@ from gopark.runtime.text import escaped
 _NAME_MAX = 1025  # characters: NI_MAXHOST
 _SCOPE_MAX = 0xFFFFFFFF
 # A look-up may hang for as long as a server is silent: half of the threads are for all else.
-_lookups = Gate(MAX_THREADS // 2)
+lookups = Gate(MAX_THREADS // 2)
 
 
 class IPAddr(NamedTuple):
@@ -66,7 +66,7 @@ def resolve(host: str, port: int, family: int) -> list[IPAddr]:
         raise ValueError(f"host {host[:40]!r}... is not a valid name: too long, or with a NUL in it")
     try:
         infos = blocking_at(
-            _lookups, socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, socket.IPPROTO_TCP, 0
+            lookups, socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, socket.IPPROTO_TCP, 0
         )
     except UnicodeError as e:
         raise ValueError(f"host {host!r} is not a valid name: {e}") from None
