@@ -1,5 +1,8 @@
 """Goroutines for Python: blocking code that parks on Go's network poller instead of blocking its thread."""
 
+import importlib
+from typing import Any
+
 from gopark import _eager, _pure
 
 _pure.install_if_requested()
@@ -79,5 +82,12 @@ __all__ = [
     "time",
     "unpatch",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "aio":  # on demand: it takes asyncio with it
+        return importlib.import_module("gopark.aio")
+    raise AttributeError(f"module 'gopark' has no attribute {name!r}")
+
 
 _eager.resolve()

@@ -18,6 +18,7 @@ import os
 import signal
 import threading
 import warnings
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -33,6 +34,8 @@ _installed = False
 _previous: Any = None  # the program's own SIGURG handler
 _said_off = False
 _deciding = False  # _on_preempt is looking at the stack
+# By goroutine: what to call a preemption through.  (Of those that have what Python keeps for the thread, aio.py's loop.)
+around: dict[Goroutine, Callable[[Callable[[], None]], None]] = {}
 
 _BLOCKED = 2  # what sysmon_take_request says
 
@@ -159,7 +162,11 @@ def _on_preempt(signum: int, frame: FrameType | None) -> bool:
         _deciding = False
     if not yes:
         return True
-    _p.preempt()
+    through = around.get(_p.curg) if around and _p.curg is not None else None
+    if through is None:
+        _p.preempt()
+    else:
+        through(_p.preempt)
     gp = _p.curg
     if gp is not None and gp.pending is not None and gp.shield == 0:
         # Ctrl-C while another goroutine ran: the main one need not park to notice.  And who computes on while the program
