@@ -31,7 +31,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := setup.py pyproject.toml $(shell find src/gopark ! -name __pycache__ \( -type d -o -name '*.p*' -o -name '*.h' \))
 
-.PHONY: build debug demo test check bench docs test-all test-newer clean system-tools tag
+.PHONY: build debug demo test test-cpython check bench docs test-all test-newer clean system-tools tag
 build: $(VENV)/installed
 	@$(BIN)/gopark --version
 
@@ -64,6 +64,10 @@ test-all:
 # ... and with CPython 3.14 and 3.15 in a folder with Debian sid, as root; some minutes.
 test-newer:
 	@.ci/test-newer $(ARGS)
+
+# CPython's own tests, without gopark and under `gopark run`; long. ARGS="--tier 1 ..." and module names: see the program.
+test-cpython: $(VENV)/installed
+	@$(BIN)/python tests/cpython/run.py $(ARGS)
 
 check: $(VENV)/group-build $(VENV)/group-dev
 	$(BIN)/ruff check .

@@ -259,6 +259,7 @@ def banned_words() -> Iterator[str]:
 
 # Folders of tests that mirror no part of the package, and what they are about.
 OTHER_TESTS = {
+    "cpython": "the interpreter's own tests",
     "docs": "the documentation",
     "examples": "the examples",
     "faults": "system calls and allocations that fail",

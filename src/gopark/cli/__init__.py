@@ -7,11 +7,7 @@ runtime.
 """
 
 import argparse
-import ast
 import importlib
-import importlib.metadata
-import importlib.util
-import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +15,7 @@ from pathlib import Path
 from gopark import _pure
 
 COMMANDS = {
+    "run": "gopark.cli.run",
     "demo": "gopark.cli.demo",
     "dump": "gopark.cli.dump",
     "ps": "gopark.cli.ps",
@@ -70,6 +67,9 @@ def top_parser() -> argparse.ArgumentParser:
 
 def version() -> str:
     """One line with all that a bug report needs first."""
+    import importlib.metadata
+    import platform
+
     found = []
     for distribution in ("gopark", "greenlet"):
         try:
@@ -83,6 +83,9 @@ def version() -> str:
 
 def help_line(module: str) -> str:
     """The first line of a module's docstring, read from its source so that it need not be imported."""
+    import ast
+    import importlib.util
+
     try:
         spec = importlib.util.find_spec(module)
         source = Path((spec and spec.origin) or "").read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
 """What patch() does, step by step, each with its undo: one line a room."""
 
-from gopark.hook import _hook, wanted
+from gopark.hook import _hook, spawn, wanted
 from gopark.runtime.start import Step
 
 
@@ -11,4 +11,5 @@ def _hook_all() -> None:
 STEPS = (
     Step("bridge", _hook.bridge_start, _hook.bridge_stop),
     Step("slots", _hook_all, _hook.slots_unhook),
+    Step("spawned children", spawn.install, spawn.uninstall),
 )
