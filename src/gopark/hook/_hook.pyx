@@ -5,4 +5,6 @@ from libc.stdint cimport int64_t, uint64_t, uintptr_t
 include "park.pxi"
 include "descriptors.pxi"
 include "names.pxi"
+include "locks.pxi"
+include "identity.pxi"
 include "slots.pxi"

@@ -15,9 +15,17 @@
 
 enum { PARK_CANNOT = -1, PARK_READY = 0, PARK_TIMEOUT = 1, PARK_EINTR = 2 };
 
-#if PY_VERSION_HEX < 0x030D0000
-#define PyThreadState_GetUnchecked _PyThreadState_UncheckedGet
+/* Does this thread have the GIL?  (Until 3.11 the current thread state is the process's: whichever thread has it.) */
+static inline int python_held(void) {
+#if PY_VERSION_HEX >= 0x030D0000
+    return PyThreadState_GetUnchecked() != NULL;
+#elif PY_VERSION_HEX >= 0x030C0000
+    return _PyThreadState_UncheckedGet() != NULL;
+#else
+    PyThreadState *current = _PyThreadState_UncheckedGet();
+    return current != NULL && current == PyGILState_GetThisThreadState();
 #endif
+}
 #if PY_VERSION_HEX < 0x030C0000
 static inline PyObject *park_take_raised(void) {
     PyObject *type, *value, *traceback;
@@ -59,7 +67,7 @@ static inline int64_t monotonic_ns(void) {
 /* In and out of Python: the GIL is taken if this thread does not have it, what is being raised is set aside. */
 struct python { int had; PyObject *raised; };
 static inline int python_enter(struct python *p) {
-    p->had = PyThreadState_GetUnchecked() != NULL;
+    p->had = python_held();
     if (!p->had) {
         PyThreadState *ts = PyGILState_GetThisThreadState();
         if (!ts) return 0;

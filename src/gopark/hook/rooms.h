@@ -1,6 +1,8 @@
 /* Every room of hooks, in one list. */
 #include "slots.h"
 #include "park.h"
+#include "identity.h"
+#include "locks.h"
 #include "sockets.h"
 #include "files.h"
 #include "waiting.h"
@@ -8,6 +10,17 @@
 #include "sleep.h"
 #include "names.h"
 
-static const struct hook *const rooms[] = {slots_hooks, sockets_hooks, files_hooks, waiting_hooks, children_hooks, sleep_hooks, names_hooks, NULL};
+static const struct hook *const rooms[] = {
+    slots_hooks,
+    identity_hooks,
+    locks_hooks,
+    sockets_hooks,
+    files_hooks,
+    waiting_hooks,
+    children_hooks,
+    sleep_hooks,
+    names_hooks,
+    NULL,
+};
 
 static const struct hook *const *slots_rooms(void) { return rooms; }

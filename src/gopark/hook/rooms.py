@@ -10,6 +10,8 @@ def _hook_all() -> None:
 
 STEPS = (
     Step("bridge", _hook.bridge_start, _hook.bridge_stop),
+    Step("identity", _hook.identity_start, _hook.identity_stop),
+    Step("locks", _hook.locks_start, _hook.locks_stop),
     Step("slots", _hook_all, _hook.slots_unhook),
     Step("spawned children", spawn.install, spawn.uninstall),
 )

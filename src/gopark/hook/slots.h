@@ -17,7 +17,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-struct hook { const char *name; void *function; };
+/* only: NULL: wherever it is called; else in objects whose file names begin so, or in the interpreter. */
+struct hook { const char *name; void *function; const char *only; };
+#define SLOTS_INTERPRETER "libpython3" /* or the program itself, where that is linked into it */
 static const struct hook *const *slots_rooms(void); /* rooms.h */
 
 #if defined(__x86_64__)
@@ -43,10 +45,16 @@ static char **slots_wanted; /* parts of objects' file names; "" the program itse
 static size_t slots_wanted_count;
 static int slots_on, slots_failed; /* errno of the first failure */
 
-static const struct hook *slots_find(const char *name) {
+/* What is called so in this object; its file name, "" for the program itself. */
+static const struct hook *slots_find(const char *name, const char *object) {
+    const char *file = strrchr(object, '/');
+    file = file ? file + 1 : object;
     for (const struct hook *const *room = slots_rooms(); *room; room++)
         for (const struct hook *h = *room; h->name; h++)
-            if (strcmp(h->name, name) == 0) return h;
+            if (strcmp(h->name, name) == 0 &&
+                (!h->only || strncmp(file, h->only, strlen(h->only)) == 0 ||
+                 (object[0] == 0 && strcmp(h->only, SLOTS_INTERPRETER) == 0)))
+                return h;
     return NULL;
 }
 
@@ -104,7 +112,7 @@ static void slots_table(struct dl_phdr_info *info, struct slots_object *o, ElfW(
     for (size_t i = 0; table && i < count; i++) {
         unsigned type = ELF64_R_TYPE(table[i].r_info);
         if (type != SLOT_JUMP && type != SLOT_DATA) continue;
-        const struct hook *h = slots_find(strings + symbols[ELF64_R_SYM(table[i].r_info)].st_name);
+        const struct hook *h = slots_find(strings + symbols[ELF64_R_SYM(table[i].r_info)].st_name, info->dlpi_name);
         if (!h) continue;
         void **where = (void **)(info->dlpi_addr + table[i].r_offset);
         if (*where == h->function) continue;
@@ -153,8 +161,8 @@ static int slots_unvisit(struct dl_phdr_info *info, size_t size, void *data) {
     for (size_t i = 0; i < slots_count; i++) {
         struct slot *s = &slots[i];
         if (!s->where || s->base != info->dlpi_addr || strcmp(s->object, name) != 0) continue;
-        const struct hook *h = slots_find(s->name);
-        if (*s->where == h->function) { /* else somebody else has put something of theirs there since */
+        const struct hook *h = slots_find(s->name, info->dlpi_name);
+        if (h && *s->where == h->function) { /* else somebody else has put something of theirs there since */
             int err = slots_store(s->where, s->before, o.relro, o.relro_end);
             if (err && !slots_failed) slots_failed = err;
         }

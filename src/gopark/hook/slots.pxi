@@ -6,6 +6,9 @@ cdef extern from "rooms.h" nogil:
         void *where
         const char *name
         char *object
+    cdef struct hook:
+        void *function
+    const hook *slots_find(const char *name, const char *object)
     slot *slots
     size_t slots_count
     int slots_add_wanted(const char *part)
@@ -46,3 +49,9 @@ def slots_unhook() -> None:
 def slots_listed() -> list[tuple[str, str]]:
     """(object, call) of every slot that is hooked."""
     return [(_os.fsdecode(slots[i].object), slots[i].name.decode()) for i in range(slots_count)]
+
+
+def slots_function(str name) -> int:
+    """The address of what is called in the place of *name*; 0: it is not hooked."""
+    cdef const hook *h = slots_find(name.encode(), b"libpython3")
+    return <uintptr_t>h.function if h != NULL else 0

@@ -26,6 +26,7 @@ cdef extern from "_sys.h":
     int c_eventfd "eventfd"(unsigned int v, int flags) nogil
     int sigemptyset(sigset_t *s) nogil
     int sigaddset(sigset_t *s, int sig) nogil
+    unsigned long pthread_self() nogil
     Py_ssize_t c_read "read"(int fd, void *buf, size_t n) nogil
     Py_ssize_t c_write "write"(int fd, const void *buf, size_t n) nogil
 
@@ -49,7 +50,6 @@ cdef extern from "_sysmon.h" nogil:
     void gopark_preempt_postpone()
 
 cdef extern from "Python.h":
-    unsigned long PyThread_get_thread_ident() nogil
     object PyContext_CopyCurrent()
     int PyErr_CheckSignals() except -1
     int PyObject_GC_IsTracked(object obj)
@@ -129,7 +129,8 @@ cpdef int64_t coarseres() noexcept:
 
 
 cpdef long thread_ident() noexcept:
-    return <long>PyThread_get_thread_ident()
+    """The OS thread, whoever Python is made to believe that it is (hook/identity.h)."""
+    return <long>pthread_self()
 
 
 # -- epoll -------------------------------------------------------------------------------------------------------------

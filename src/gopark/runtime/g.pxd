@@ -17,6 +17,10 @@ cdef class ParkLock:
     cpdef object parkrefuse(self, int mode)
     cpdef object after_fork(self)
 
+cdef class Hook:
+    cdef void switched(self, Goroutine gp) noexcept
+    cdef void attended(self) noexcept
+
 cdef class Goroutine:
     cdef object __weakref__
     cdef readonly uint64_t id

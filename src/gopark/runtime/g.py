@@ -184,6 +184,16 @@ class ParkLock:
         """In a forked child, where whoever waits here does not exist: forget them all."""
 
 
+class Hook:
+    """What a patched process has the scheduler call: P.hook."""
+
+    def switched(self, gp: "Goroutine | None") -> None:
+        """*gp* is about to run on this thread; None: the scheduler's own stack.  Raises nothing, runs no foreign code."""
+
+    def attended(self) -> None:
+        """P.attention was set: other threads may have done something that concerns goroutines.  Raises nothing either."""
+
+
 waiting_threads: dict[int, ParkLock] = {}  # by ident: what threads that gopark does not run on are blocked in
 
 

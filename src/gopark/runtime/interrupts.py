@@ -11,7 +11,7 @@ import threading
 from types import CodeType, FrameType
 from typing import Any
 
-from gopark.runtime import proc
+from gopark.runtime import _sys, proc
 
 _p = proc.getp()
 _package = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -119,7 +119,7 @@ def watch_signals() -> None:
 
 def rewatch_signals() -> None:
     """Whoever has set a descriptor of its own, as asyncio does, takes that away when it has done, and with it ours."""
-    if _watching and threading.get_ident() == threading.main_thread().ident:
+    if _watching and _sys.thread_ident() == threading.main_thread().ident:
         watch_signals()
 
 

@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint64_t
 from gopark.runtime cimport _sys
 from gopark.runtime cimport polldesc
 from gopark.runtime cimport proc
-from gopark.runtime.g cimport GList, Goroutine
+from gopark.runtime.g cimport GList, Goroutine, Hook
 from gopark.runtime.poller cimport Poller
 from gopark.runtime.tally cimport Tally
 from gopark.runtime.timers cimport TimerHeap
@@ -61,6 +61,7 @@ cdef class P:
     cdef readonly uint64_t created
     cdef public uint64_t preemptions
     cdef public object ondrain
+    cdef public Hook hook
     cdef public object outcome
     cdef readonly Tally tally
     cdef readonly int64_t since

@@ -8,7 +8,7 @@ from collections import deque
 from typing import Any
 
 from gopark.runtime import _sys, g, polldesc, proc, tally
-from gopark.runtime.g import GList, Goroutine, Handed
+from gopark.runtime.g import GList, Goroutine, Handed, Hook
 from gopark.runtime.poller import Poller
 from gopark.runtime.tally import Tally
 from gopark.runtime.timers import TimerHeap
@@ -33,9 +33,7 @@ _CLOSING = CLOSING
 
 _NEVER = 0x7FFFFFFFFFFFFFFF
 _FAIR = 61  # every so many ticks the global queue comes first
-_POLL_TICKS = (
-    256  # every so many the network is polled, even if the queues never empty (one batch of events is 128)
-)
+_POLL_TICKS = 256  # every so many the network is polled, even if the queues never empty (a batch is 128)
 _POLL_NS = 100_000  # ... or when it was not polled for so long, by the coarse clock
 _ATTEND_MAX = 128  # what is taken over from other threads between two goroutines
 _TRACK_TICKS = tally.TRACK_TICKS
@@ -65,13 +63,11 @@ class P:
         self.forks = 0  # how many forks this process comes from
         self.watched = 0  # when rewatch was called last, coarse clock
         self.latecomers = 0  # goroutines that other threads have started since it left RUNNING
-        self.graves: deque[Goroutine] = (
-            deque()
-        )  # ended, and their outcomes are to be destroyed where one runs
+        self.graves: deque[Goroutine] = deque()  # ended; their outcomes are destroyed where one runs
         self.reaper: Goroutine | None = None  # the goroutine that does it
         self.injected: deque[Any] = (
             deque()
-        )  # from other threads and signal handlers: goroutines, or functions to call
+        )  # by other threads, signal handlers: goroutines, functions to call
         self.attention = False  # injected is not empty.  Set after the append, cleared before the pops
         self.polling = False  # the thread is in, or about to enter, a blocking netpoll
         self.allgs: set[Goroutine] = set()
@@ -87,6 +83,7 @@ class P:
         self.landed = 0  # switches, when a stack last ran again: equal while a goroutine runs.  Else the program has switched
         self.created = self.preemptions = 0
         self.ondrain: Any = None  # called with each goroutine that ends, while run waits for them
+        self.hook: Hook | None = None  # hook/'s, while the process is patched
         self.outcome: Any = None  # of the goroutine that has just ended, until it is put there
         self.timers.wake = self.wake
         self.tally = Tally()
@@ -424,9 +421,7 @@ class P:
                 event = watchers.pop(0)
             except IndexError:
                 break  # a thread that gives up has taken its event out of the list meanwhile
-            for _ in range(
-                2
-            ):  # again: a signal handler may have raised in its middle, and the others wait as well
+            for _ in range(2):  # again: a signal handler may have raised in its middle
                 try:
                     event.set()
                     break
@@ -572,6 +567,8 @@ class P:
     def attend(self) -> None:
         # A round has an end even while threads go on injecting: the goroutines that are there have their turn in between.
         self.attention = False
+        if self.hook is not None:
+            self.hook.attended()
         n = 0
         while self.injected and n < _ATTEND_MAX:
             n += 1
@@ -595,6 +592,8 @@ class P:
         The caller switches, so that this frame is not on every parked goroutine's stack."""
         gp = self.curg
         stack = self.g0
+        if self.hook is not None:
+            self.hook.switched(gp)
         if gp is not None:
             if gp.stack is None:
                 gp.stack = self.idle_stack()

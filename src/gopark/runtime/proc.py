@@ -432,6 +432,8 @@ def begin_goroutine() -> bool:
     if gp is None or p.state == _CLOSING or p.handoff:
         return False
     p.landed = p.switches
+    if p.hook is not None:
+        p.hook.switched(gp)
     gp.status = _RUNNING
     if gp.pending is not None and gp.shield == 0:  # cancelled before it ever ran
         gp.fn = raise_pending
@@ -568,6 +570,8 @@ def start_stack() -> None:
     if gp.stack is None:
         gp.stack = _sys.new_greenlet(goroutine_main, p.g0)
     stack = gp.stack
+    if p.hook is not None:
+        p.hook.switched(gp)
     gp = None
     p.switches += 1
     _sys.switch(stack)

@@ -1,0 +1,60 @@
+# Which number a goroutine has as a thread (identity.h), and what a switch exchanges.
+from gopark.runtime.g cimport Hook
+
+cdef extern from "rooms.h" nogil:
+    unsigned long *identity_word
+    unsigned long identity_main
+    int identity_find()
+    void identity_forget()
+    void identity_set(unsigned long ident)
+
+
+cdef unsigned long ident_of(Goroutine gp) noexcept:
+    """What _thread.get_ident says in *gp*; None: on the scheduler's own stack, where the main goroutine's handlers run."""
+    if gp is None or gp is _p.maing:
+        return identity_main
+    return <unsigned long><void *>gp | 1
+
+
+@cython.final
+cdef class SwitchHook(Hook):
+    """P.hook of a patched process."""
+
+    cdef void switched(self, Goroutine gp) noexcept:
+        identity_set(ident_of(gp))
+
+    cdef void attended(self) noexcept:
+        semaphores_attend()
+
+
+fork_known = False
+
+
+def identity_start() -> None:
+    """From now on goroutines are told apart.  RuntimeError if this interpreter's main thread is not found."""
+    global fork_known
+    if identity_find() != 0:
+        raise RuntimeError("gopark.patch: where this interpreter keeps its main thread was not found: is it CPython's own build?")
+    if not fork_known:
+        _os.register_at_fork(after_in_child=identity_forked)
+        fork_known = True
+    _p.hook = SwitchHook()
+    _p.hook.switched(_p.curg)
+
+
+def identity_stop() -> None:
+    """All are the main thread again."""
+    _p.hook = None
+    identity_forget()
+
+
+def identity_of(Goroutine gp) -> int:
+    """The ident of *gp* as a thread."""
+    return ident_of(gp)
+
+
+def identity_forked() -> None:
+    """In a forked child: whoever forked is the main goroutine now, and keeps its ident (it may hold locks)."""
+    global identity_main
+    if identity_word != NULL and _p.thread == _sys.thread_ident():
+        identity_main = identity_word[0]
