@@ -48,11 +48,6 @@ def identity_stop() -> None:
     identity_forget()
 
 
-def identity_of(Goroutine gp) -> int:
-    """The ident of *gp* as a thread."""
-    return ident_of(gp)
-
-
 def identity_forked() -> None:
     """In a forked child: whoever forked is the main goroutine now, and keeps its ident (it may hold locks)."""
     global identity_main

@@ -1,6 +1,5 @@
 # Who waits for which semaphore.  How nobody is forgotten is told in locks.h.
 cimport cython
-from gopark.runtime.netpoll_epoll cimport EpollPoller
 
 cdef extern from "rooms.h" nogil:
     ctypedef struct sem_t:
@@ -94,6 +93,7 @@ cdef list lists = []
 
 cdef int bridge_sem "bridge_sem" (sem_t *s, int64_t deadline) noexcept:
     """Park until the semaphore has been taken for the caller."""
+    global semaphores_break
     cdef Goroutine gp = _p.curg
     cdef Semaphores queue
     cdef int mode = 0
@@ -102,7 +102,7 @@ cdef int bridge_sem "bridge_sem" (sem_t *s, int64_t deadline) noexcept:
     try:
         queue = <Semaphores>lists[semaphore_list(s)]
         while True:
-            semaphores_break_now()
+            semaphores_break = _p.poller.netpollbreaker()  # another one in a forked child
             gp.waitval = <int64_t>s
             if deadline == 0:
                 proc.gopark(queue, mode, "lock")
@@ -117,11 +117,6 @@ cdef int bridge_sem "bridge_sem" (sem_t *s, int64_t deadline) noexcept:
             mode = LOST
     except BaseException as e:
         return keep(e)
-
-
-cdef void semaphores_break_now() noexcept:
-    global semaphores_break
-    semaphores_break = (<EpollPoller>_p.poller).breakfd  # another one in a forked child
 
 
 cdef void bridge_posted "bridge_posted" (sem_t *s) noexcept:

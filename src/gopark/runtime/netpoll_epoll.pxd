@@ -34,6 +34,7 @@ cdef class EpollPoller(Poller):
     cpdef object netpollforked(self)
     cdef object shut(self)
     cdef object recover(self)
+    cpdef int netpollbreaker(self) except? -1
     cpdef int netpollsignal(self) except -1
     cpdef bint netpoll_is_poll_descriptor(self, int fd) except -1
     cpdef int netpollopen(self, int fd, PollDesc pd) except? -1

@@ -183,6 +183,9 @@ class EpollPoller(Poller):
         if err != 0 and err != -_EAGAIN:
             raise g.FatalError(f"runtime: netpollbreak: write failed with errno {-err}")
 
+    def netpollbreaker(self) -> int:
+        return self.breakfd
+
     def netpoll(self, delay: int) -> GList:
         """Collect what became ready (L6): the goroutines to run, in the order of their events.
 

@@ -16,6 +16,7 @@ cdef class Poller:
     cpdef int netpollrearm(self, int fd, PollDesc pd) except? -1
     cpdef int netpollclose(self, int fd) except? -1
     cpdef object netpollbreak(self)
+    cpdef int netpollbreaker(self) except? -1
     cpdef int netpollsignal(self) except -1
     cpdef bint netpoll_is_poll_descriptor(self, int fd) except -1
     cpdef object netpollforked(self)

@@ -14,6 +14,8 @@ A backend implements:
     netpollclose(fd) -> errno         Stop watching it.  Called before close(2).
     netpollbreak()                    End a blocking netpoll, at once or as soon as it begins.  From any thread, signal
                                       handler or finalizer; calls before the poll has returned count as one.
+    netpollbreaker() -> fd            An eventfd: a count written there does what netpollbreak does, for who may call
+                                      nothing of Python's.
     netpollsignal() -> fd             A descriptor for signal.set_wakeup_fd: a byte written there ends a blocking netpoll.
     netpoll_is_poll_descriptor(fd)    Is fd the poller's own?
     netpollforked()                   In a forked child: share nothing with the parent any more, watch all that is open.
@@ -61,6 +63,9 @@ class Poller:
 
     def netpollbreak(self) -> None:
         """Nobody waits in it."""
+
+    def netpollbreaker(self) -> int:
+        return -1
 
     def netpollsignal(self) -> int:
         raise NotImplementedError
