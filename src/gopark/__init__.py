@@ -1,4 +1,7 @@
-"""Goroutines for Python: blocking code that parks on Go's network poller instead of blocking its thread."""
+"""Goroutines for Python: blocking code that parks on Go's network poller instead of blocking its thread.
+
+(PYTEST_DONT_REWRITE)
+"""
 
 import importlib
 from typing import Any
@@ -47,6 +50,7 @@ def is_patched() -> bool:
 
 
 __version__ = "0.1.0"
+pytest_plugins = ["gopark.contrib.pytest"]  # what `pytest -p gopark` loads
 
 __all__ = [
     "IS_COMPILED",

@@ -6,8 +6,10 @@ with what is left to do.
 """
 
 import faulthandler
+import importlib.util
 import json
 import os
+import pkgutil
 import sys
 import time
 import traceback
@@ -104,6 +106,16 @@ def why_not_loaded(tests: list[Any]) -> str | None:
     return None
 
 
+def names(module: str, library: str) -> list[str]:
+    """What to load.  A package that is not in the standard library's folder cannot load its modules by itself."""
+    spec = importlib.util.find_spec(module)
+    places = spec.submodule_search_locations if spec is not None else None
+    if not library or not places or not places[0].startswith(library):
+        return [module]
+    found = [info.name for info in pkgutil.iter_modules(places) if info.name.startswith("test_")]
+    return [f"{module}.{name}" for name in found]
+
+
 def main() -> None:
     module, results_path, plan_path = sys.argv[1:]
     with open(plan_path) as f:
@@ -122,7 +134,7 @@ def main() -> None:
     support.verbose = 0
     results = Results(fd, {})
     try:
-        suite = unittest.defaultTestLoader.loadTestsFromName(f"test.{module}")
+        suite = unittest.defaultTestLoader.loadTestsFromNames(names(f"test.{module}", plan["library"]))
     except unittest.SkipTest as e:
         return results.emit("not loaded", f"skip: {e}")
     tests = list(flat(suite))

@@ -162,7 +162,8 @@ USED_FROM_OUTSIDE = {
     "WOKEN_NOT": "0 by name: what the other values of Sudog.woken are told from",
 }
 # Files whose names are a table that stands for itself: every constant of epoll(7), every code of the state machine.
-TABLES = {"src/gopark/runtime/epoll.py", "src/gopark/runtime/pollstate.py"}
+# ... and a plugin's functions are called by name.
+TABLES = {"src/gopark/runtime/epoll.py", "src/gopark/runtime/pollstate.py", "src/gopark/contrib/pytest.py"}
 
 
 def definitions(path: Path) -> Iterator[tuple[int, str]]:

@@ -1,0 +1,1 @@
+"""gopark inside other people's programs: one file a program.  Each is imported by that program alone."""
