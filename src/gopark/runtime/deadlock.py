@@ -3,7 +3,6 @@
 When the question is asked is P.block's business.
 """
 
-import _signal  # type: ignore[import-not-found]  # what signal wraps in Python
 import gc
 import os
 import re
@@ -11,7 +10,7 @@ import signal
 import sys
 import time
 
-from gopark.runtime import _sys, blocking, debug, debug_server, proc
+from gopark.runtime import _sys, blocking, debug, debug_server, handlers, proc
 from gopark.runtime.g import Deadlock
 
 _p = proc.getp()
@@ -95,7 +94,7 @@ def _read(name: str) -> str:
 
 def _signal_handlers() -> bool:
     for signum in signal.valid_signals():
-        handler = _signal.getsignal(signum)
+        handler = handlers.installed(signum)
         if callable(handler) and handler is not signal.default_int_handler:
             module = getattr(handler, "__module__", None) or type(handler).__module__
             if not str(module).startswith("gopark.runtime"):

@@ -9,7 +9,7 @@ import os
 import signal
 from types import FrameType
 
-from gopark.runtime import debug, debug_server, output, stats
+from gopark.runtime import debug, debug_server, handlers, output, stats
 
 VARIABLE = "GOPARK_DUMP_SIGNAL"  # USR1, SIGUSR2, ... or none
 
@@ -35,11 +35,11 @@ def dump_signal() -> int:
 def install() -> None:
     """Install both, where nobody else has.  Main thread only."""
     for signum, handler in ((signal.SIGQUIT, _on_quit), (dump_signal(), _on_dump)):
-        if signum and signal.getsignal(signum) is signal.SIG_DFL:
+        if signum and handlers.is_default(handlers.installed(signum)):
             # First: what is installed is undone, whatever is raised in between.
             _installed.append(signum)
             try:
-                signal.signal(signum, handler)
+                handlers.install(signum, handler)
             except (OSError, ValueError):  # SIGKILL, or not the main thread
                 _installed.remove(signum)
 
@@ -48,9 +48,9 @@ def restore() -> None:
     """Undo install, but not what others have installed since."""
     while _installed:
         signum = _installed[-1]
-        if signal.getsignal(signum) in (_on_quit, _on_dump):
+        if handlers.installed(signum) in (_on_quit, _on_dump):
             try:
-                signal.signal(signum, signal.SIG_DFL)
+                handlers.install(signum, signal.SIG_DFL)
             except (OSError, ValueError):
                 pass
         _installed.remove(signum)  # last: called again, because something was raised here, it goes on

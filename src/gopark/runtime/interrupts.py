@@ -4,14 +4,13 @@ Here is what is installed for them while gopark runs, and what it does then.  Va
 gopark.signal; preemption is sysmon.py; dumps are debug_signals.py.
 """
 
-import _signal  # type: ignore[import-not-found]  # what signal wraps in Python
 import os
 import signal
 import threading
 from types import CodeType, FrameType
 from typing import Any
 
-from gopark.runtime import _sys, proc
+from gopark.runtime import _sys, handlers, proc
 
 _p = proc.getp()
 _package = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -32,11 +31,11 @@ def take() -> None:
     """Ctrl-C is ours unless the program has a handler, and waits until release.  Main thread only."""
     global _held, _noted, _old_sigint
     # The C functions: signal's own are Python, and could be interrupted after the deed.
-    if _signal.getsignal(_signal.SIGINT) is signal.default_int_handler:
+    if handlers.installed(signal.SIGINT) is signal.default_int_handler:
         _old_sigint = signal.default_int_handler
         _held = True
         _noted = False
-        _signal.signal(_signal.SIGINT, on_sigint)
+        handlers.install(signal.SIGINT, on_sigint)
 
 
 def give_back() -> None:
@@ -46,8 +45,8 @@ def give_back() -> None:
         _p.injected.remove(_interrupt_main)
         _noted = True
     if _old_sigint is not None:
-        if _signal.getsignal(_signal.SIGINT) is on_sigint:
-            _signal.signal(_signal.SIGINT, _old_sigint)
+        if handlers.installed(signal.SIGINT) is on_sigint:
+            handlers.install(signal.SIGINT, _old_sigint)
         _old_sigint = None
 
 

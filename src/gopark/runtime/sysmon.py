@@ -22,7 +22,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from gopark.runtime import _sys, proc, shield, tally
+from gopark.runtime import _sys, handlers, proc, shield, tally
 from gopark.runtime.g import Goroutine
 from gopark.runtime.p import URGENT
 from gopark.runtime.preempt import BETWEEN, FUSED, preemptible
@@ -70,10 +70,10 @@ def install() -> None:
     """Put the SIGURG handler in place, before one that the program has; main thread only."""
     global _installed, _previous
     _installed = True  # first: what is installed is undone, whatever is raised in between
-    current = signal.getsignal(signal.SIGURG)
+    current = handlers.installed(signal.SIGURG)
     if current is not _handler:
         _previous = current if callable(current) else None
-        signal.signal(signal.SIGURG, _handler)
+        handlers.install(signal.SIGURG, _handler)
         signal.siginterrupt(signal.SIGURG, False)  # SA_RESTART: system calls are not cut short
     if _sys.gc_begins not in gc.callbacks:
         # First at the start, last at the end: the other callbacks run in between.
@@ -87,8 +87,8 @@ def stop() -> None:
     _sys.sysmon_stop()
     if not _installed:
         return
-    if signal.getsignal(signal.SIGURG) is _handler:
-        signal.signal(signal.SIGURG, _previous or signal.SIG_DFL)
+    if handlers.installed(signal.SIGURG) is _handler:
+        handlers.install(signal.SIGURG, _previous or signal.SIG_DFL)
     _previous = None
     for callback in (_sys.gc_begins, _sys.gc_ended):
         if callback in gc.callbacks:
@@ -98,7 +98,7 @@ def stop() -> None:
 
 def chained() -> bool:
     """Is SIGURG ours?"""
-    return _installed and signal.getsignal(signal.SIGURG) is _handler
+    return _installed and handlers.installed(signal.SIGURG) is _handler
 
 
 def chain(handler: Any) -> Any:
