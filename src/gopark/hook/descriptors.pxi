@@ -30,6 +30,13 @@ cdef Entry entry_of(int fd):
     return e
 
 
+cdef object descriptors_forked():
+    """In a forked child: whoever waited does not exist."""
+    cdef Entry e
+    for e in entries.values():
+        e.rbusy = e.wbusy = False
+
+
 cdef object forget(int fd):
     cdef Entry e = entries.pop(fd, None)
     if e is not None:

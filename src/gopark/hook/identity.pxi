@@ -22,6 +22,7 @@ cdef class SwitchHook(Hook):
 
     cdef void switched(self, Goroutine gp) noexcept:
         identity_set(ident_of(gp))
+        signals_switched(gp)
 
     cdef void attended(self) noexcept:
         semaphores_attend()

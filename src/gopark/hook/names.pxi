@@ -23,13 +23,19 @@ cdef class Lookup:
 
 cdef int bridge_lookup "bridge_lookup" (lookup *l) noexcept:
     cdef Lookup call
+    global main_deaf
+    cdef int main = bridge_main()
     if not can_park():
         return PARK_CANNOT
     try:
         call = Lookup()
         l.owners += 1
         call.l = l
-        _blocking.blocking_at(_resolver.lookups, call)
+        main_deaf += main  # a signal's handler runs when it is over, as in CPython
+        try:
+            _blocking.blocking_at(_resolver.lookups, call)
+        finally:
+            main_deaf -= main
         resumed()
         return PARK_READY
     except BaseException as e:

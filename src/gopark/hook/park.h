@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdint.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { PARK_CANNOT = -1, PARK_READY = 0, PARK_TIMEOUT = 1, PARK_EINTR = 2 };
 
@@ -47,6 +48,7 @@ static inline void park_put_raised(PyObject *exc) {
 #endif
 
 /* The runtime's side, park.pxi.  The GIL is held; they set no exception. */
+static int bridge_main(void); /* is it the main goroutine that runs? */
 static int bridge_fd(int fd, int mode, int64_t deadline);
 static int bridge_until(int64_t deadline);
 static int bridge_call(void (*fn)(void *), void *arg);
@@ -55,8 +57,14 @@ static volatile int park_on;    /* patched */
 static pthread_t park_thread;   /* the runtime's */
 static volatile long park_parks, park_refused;
 
+static int park_main;           /* the main goroutine is in a hooked call that parks */
+static int park_forking;        /* fork_exec is under way: this may be a child that has the parent's memory (fork.h) */
+static pid_t park_process;      /* whose memory it is */
+
 /* Patched, and on the runtime's thread?  Else a hook is the real call. */
-static inline int on_runtime(void) { return park_on && pthread_equal(pthread_self(), park_thread); }
+static inline int on_runtime(void) {
+    return park_on && pthread_equal(pthread_self(), park_thread) && (!park_forking || getpid() == park_process);
+}
 
 static inline int64_t monotonic_ns(void) {
     struct timespec t;
@@ -85,9 +93,11 @@ static inline void python_leave(struct python *p) {
 
 #define PARK(CALL)                                                                                                                   \
     struct python p;                                                                                                                 \
-    int r;                                                                                                                           \
+    int r, m;                                                                                                                        \
     if (!python_enter(&p)) return PARK_CANNOT;                                                                                       \
+    park_main += m = bridge_main();                                                                                                  \
     r = CALL;                                                                                                                        \
+    park_main -= m;                                                                                                                  \
     if (r == PARK_CANNOT) park_refused++;                                                                                            \
     else park_parks++;                                                                                                               \
     python_leave(&p);                                                                                                                \

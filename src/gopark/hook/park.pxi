@@ -26,6 +26,7 @@ cdef extern from "Python.h":
 
 cdef P _p = proc.getp()
 cdef int _RUNNING = 2
+cdef int _WAITING = 4
 cdef int _SIGURG = _signal.SIGURG
 cdef dict kept = {}  # goroutine -> the exception that ended its park, and that nobody has raised yet
 
@@ -36,10 +37,15 @@ cdef bint can_park() noexcept:
     return gp is not None and gp.status == _RUNNING and _sys.thread_ident() == _p.thread
 
 
+cdef int bridge_main "bridge_main" () noexcept:
+    return _p.curg is _p.maing and _p.curg is not None
+
+
 cdef int keep(object exc) noexcept:
     """A park has ended with *exc*."""
     try:
-        kept[_p.curg] = exc
+        if exc is not _due:
+            kept[_p.curg] = exc
         PyErr_SetInterruptEx(_SIGURG)
     except BaseException as e:
         complain(e)
@@ -51,15 +57,20 @@ cdef int bridge_kept "bridge_kept" () noexcept:
 
 
 def raise_kept() -> None:
-    """In SIGURG's handler: raise what the running goroutine's last hooked call was ended by."""
+    """In SIGURG's handler: raise what the running goroutine's last hooked call was ended by.  Handlers of signals that wait for the
+    main goroutine run here, too."""
     exc = kept.pop(_p.curg, None)
     if exc is not None:
         raise exc
+    if signals_due:
+        run_noted()
 
 
 cdef void resumed() noexcept:
     """A hooked call has parked; what ended an earlier one may still have to be raised: others' code has run since."""
-    if kept and _p.curg in kept:
+    if signals_due and _p.maing is not None and _p.maing.pending is _due and _p.curg is _p.maing:
+        _p.maing.pending = None  # it was woken before that could end its park
+    if (kept and _p.curg in kept) or (signals_due and _p.curg is _p.maing):
         try:
             PyErr_SetInterruptEx(_SIGURG)
         except BaseException as e:

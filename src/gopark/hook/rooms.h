@@ -3,12 +3,15 @@
 #include "park.h"
 #include "identity.h"
 #include "locks.h"
+#include "methods.h"
+#include "signals.h"
 #include "sockets.h"
 #include "files.h"
 #include "waiting.h"
 #include "children.h"
 #include "sleep.h"
 #include "names.h"
+#include "fork.h"
 
 static const struct hook *const rooms[] = {
     slots_hooks,

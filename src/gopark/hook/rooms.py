@@ -4,6 +4,10 @@ from gopark.hook import _hook, spawn, wanted
 from gopark.runtime.start import Step
 
 
+def _nothing() -> None:
+    pass
+
+
 def _hook_all() -> None:
     _hook.slots_hook(wanted())
 
@@ -12,6 +16,8 @@ STEPS = (
     Step("bridge", _hook.bridge_start, _hook.bridge_stop),
     Step("identity", _hook.identity_start, _hook.identity_stop),
     Step("locks", _hook.locks_start, _hook.locks_stop),
+    Step("fork", _hook.fork_start, _nothing),
+    Step("signals", _hook.signals_start, _hook.signals_stop),
     Step("slots", _hook_all, _hook.slots_unhook),
     Step("spawned children", spawn.install, spawn.uninstall),
 )

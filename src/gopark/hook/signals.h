@@ -62,7 +62,3 @@ static int signals_replace(PyObject *set, PyObject *get, PyObject *wakeup) {
     signals_before_wakeup = (PyCFunction)method_replace(wakeup, signals_wakeup_fast ? (void *)signals_m_wakeup_fast : (void *)signals_m_wakeup);
     return signals_before_set && signals_before_get && signals_before_wakeup ? 0 : -1;
 }
-
-/* -- which park is ended by a signal ------------------------------------------------------------------------------------------- */
-
-static int park_main; /* the main goroutine is in a hooked call */

@@ -1,3 +1,5 @@
+cimport cython
+
 # Who runs the program's signal handlers.  CPython's promise is: the main thread does, and its blocking call ends with EINTR for that.
 # Here the main goroutine is the main thread.  The interpreter looks for signals wherever Python runs, so each handler of the
 # program's is installed inside a Deferred, which calls it if it is the main goroutine that runs, and else notes it:
@@ -23,6 +25,7 @@ cdef extern from "rooms.h" nogil:
 
 cdef bint signals_due = False  # something is noted
 cdef dict noted = {}  # signum -> Deferred, to be called by the main goroutine
+cdef object urgent = _c_signal.SIG_DFL  # the program's action for SIGURG, if it is no function
 cdef int main_deaf = 0  # its hooked call is not to be ended by a signal
 
 
@@ -52,7 +55,7 @@ cdef object note(Deferred what, object signum):
     global signals_due
     cdef Goroutine main = _p.maing
     if not park_main and main.status == _WAITING:
-        gp = proc.go(run_for_main, what.handler, signum)
+        gp = proc.newproc(run_for_main, (what.handler, signum), None)
         (<Goroutine>gp).shield += 1  # it begins, also if the run is about to end
         (<Goroutine>gp).label = "signal handler"
         return
@@ -111,7 +114,7 @@ cdef object shown(object signum, object handler):
         return _c_signal.default_int_handler
     if handler is _sysmon._handler:
         before = _sysmon._previous
-        return shown(signum, before) if before is not None else _c_signal.SIG_DFL
+        return shown(signum, before) if before is not None else urgent
     if is_ours(handler) and str(getattr(handler, "__module__", "")).startswith("gopark.runtime."):
         return _c_signal.SIG_DFL
     return handler
@@ -127,11 +130,13 @@ cdef object wrapped(object handler):
 
 
 cdef object signals_set "signals_set" (object signum, object handler):
+    global urgent
     cdef object before
     if signum == _SIGURG and _sysmon.chained() and not is_ours(handler):
         before = shown(signum, _sysmon._handler)
-        if callable(handler) or handler in (_c_signal.SIG_DFL, _c_signal.SIG_IGN):
+        if callable(handler) or (type(handler) is int and 0 <= handler <= 1):
             _sysmon.chain(wrapped(handler) if callable(handler) else None)
+            urgent = handler
             return before
     if signum == _signal.SIGINT and handler is _c_signal.default_int_handler and _p.maing is not None:
         before = shown(signum, signals_raw_get(signum))

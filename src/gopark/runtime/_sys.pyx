@@ -443,6 +443,8 @@ cdef class PreemptHandler:
                 looker(frame)
         if gopark_sysmon.requested != 1 or room and self.good(frame):
             refused = self.handler(signum, frame)
+            if raiser is not None:
+                raiser()  # others may have run meanwhile
             if refused:
                 gopark_sysmon.requested = 1
         if not refused:

@@ -50,7 +50,7 @@ def restore() -> None:
         signum = _installed[-1]
         if handlers.installed(signum) in (_on_quit, _on_dump):
             try:
-                handlers.install(signum, signal.SIG_DFL)
+                handlers.install(signum, handlers.DEFAULT)
             except (OSError, ValueError):
                 pass
         _installed.remove(signum)  # last: called again, because something was raised here, it goes on

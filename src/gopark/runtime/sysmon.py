@@ -88,7 +88,7 @@ def stop() -> None:
     if not _installed:
         return
     if handlers.installed(signal.SIGURG) is _handler:
-        handlers.install(signal.SIGURG, _previous or signal.SIG_DFL)
+        handlers.install(signal.SIGURG, _previous or handlers.DEFAULT)
     _previous = None
     for callback in (_sys.gc_begins, _sys.gc_ended):
         if callback in gc.callbacks:
