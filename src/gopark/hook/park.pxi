@@ -70,7 +70,8 @@ cdef void resumed() noexcept:
     """A hooked call has parked; what ended an earlier one may still have to be raised: others' code has run since."""
     if signals_due and _p.maing is not None and _p.maing.pending is _due and _p.curg is _p.maing:
         _p.maing.pending = None  # it was woken before that could end its park
-    if (kept and _p.curg in kept) or (signals_due and _p.curg is _p.maing):
+    signals_switched(_p.curg)
+    if kept and _p.curg in kept:
         try:
             PyErr_SetInterruptEx(_SIGURG)
         except BaseException as e:
