@@ -35,6 +35,13 @@ def patch() -> None:
     hook.patch()
 
 
+def offload(library: str, function: str) -> None:
+    """Have calls of a C library's function made on threads, while their goroutines park: gopark.hook.drivers.offload."""
+    from gopark.hook import drivers
+
+    drivers.offload(library, function)
+
+
 def unpatch() -> None:
     """Undo patch()."""
     from gopark import hook
@@ -74,6 +81,7 @@ __all__ = [
     "net",
     "no_preempt",
     "num_goroutine",
+    "offload",
     "patch",
     "run",
     "select",

@@ -13,6 +13,7 @@ import sys
 import sysconfig
 import threading
 
+from gopark.hook import drivers
 from gopark.runtime import IS_COMPILED, proc
 from gopark.runtime.start import Steps
 
@@ -89,16 +90,16 @@ def refusal() -> str | None:
     return None
 
 
-def wanted() -> list[str]:
-    """What is hooked: beginnings of file names, as GOPARK_HOOKS=+name,-name changes the list."""
-    names = list(INTERPRETER)
+def wanted() -> list[tuple[str, int]]:
+    """What is hooked: beginnings of file names, as GOPARK_HOOKS=+name,-name changes the list; and each one's kind."""
+    names = [(name, drivers.PLAIN) for name in INTERPRETER] + drivers.LIBRARIES
     for change in filter(None, os.environ.get("GOPARK_HOOKS", "").split(",")):
         if change[0] not in "+-" or len(change) == 1:
             raise RuntimeError(f"gopark.patch: GOPARK_HOOKS: {change!r} is neither +name nor -name")
         if change[0] == "+":
-            names.append(change[1:])
+            names.append((change[1:], drivers.COUNTED))
         else:
-            names = [name for name in names if not name.startswith(change[1:])]
+            names = [(name, kind) for name, kind in names if not name.startswith(change[1:])]
     return names
 
 

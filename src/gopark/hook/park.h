@@ -91,9 +91,12 @@ static inline void python_leave(struct python *p) {
     errno = e;
 }
 
+static int held_forbid(void); /* mutexes.h: the goroutine holds a library's mutex */
+
 #define PARK(CALL)                                                                                                                   \
     struct python p;                                                                                                                 \
     int r, m;                                                                                                                        \
+    if (held_forbid()) return PARK_CANNOT;                                                                                           \
     if (!python_enter(&p)) return PARK_CANNOT;                                                                                       \
     park_main += m = bridge_main();                                                                                                  \
     r = CALL;                                                                                                                        \

@@ -12,6 +12,8 @@
 #include "sleep.h"
 #include "names.h"
 #include "fork.h"
+#include "mutexes.h"
+#include "offload.h"
 
 static const struct hook *const rooms[] = {
     slots_hooks,
@@ -23,6 +25,7 @@ static const struct hook *const rooms[] = {
     children_hooks,
     sleep_hooks,
     names_hooks,
+    offload_hooks,
     NULL,
 };
 

@@ -18,6 +18,7 @@ STEPS = (
     Step("locks", _hook.locks_start, _hook.locks_stop),
     Step("fork", _hook.fork_start, _nothing),
     Step("signals", _hook.signals_start, _hook.signals_stop),
+    Step("offload", _hook.offload_start, _hook.offload_stop),
     Step("slots", _hook_all, _hook.slots_unhook),
     Step("spawned children", spawn.install, spawn.uninstall),
 )

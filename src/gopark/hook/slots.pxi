@@ -8,10 +8,10 @@ cdef extern from "rooms.h" nogil:
         char *object
     cdef struct hook:
         void *function
-    const hook *slots_find(const char *name, const char *object)
+    const hook *slots_find(const char *name, const char *object, int kind)
     slot *slots
     size_t slots_count
-    int slots_add_wanted(const char *part)
+    int slots_add_wanted(const char *part, int kind)
     void slots_forget_wanted()
     int slots_scan()
     int slots_restore()
@@ -24,12 +24,14 @@ def slots_known() -> bool:
 
 
 def slots_hook(list objects) -> None:
-    """Hook the loaded objects whose file names begin so ("": the program itself), and those that will be loaded.  OSError."""
+    """Hook the loaded objects whose file names begin so ("": the program itself), and those that will be loaded.  OSError.
+
+    With each how its mutexes are treated: slots.h."""
     cdef bytes part
     cdef int err
-    for name in objects:
+    for name, kind in objects:
         part = _os.fsencode(name)
-        err = slots_add_wanted(part)
+        err = slots_add_wanted(part, kind)
         if err != 0:
             raise OSError(err, f"cannot hook {name}: {_os.strerror(err)}")
     err = slots_scan()
@@ -53,5 +55,5 @@ def slots_listed() -> list[tuple[str, str]]:
 
 def slots_function(str name) -> int:
     """The address of what is called in the place of *name*; 0: it is not hooked."""
-    cdef const hook *h = slots_find(name.encode(), b"libpython3")
+    cdef const hook *h = slots_find(name.encode(), b"libpython3", 0)
     return <uintptr_t>h.function if h != NULL else 0
