@@ -11,8 +11,13 @@ ALL = """
 import importlib, pkgutil
 import gopark
 for module in pkgutil.walk_packages(gopark.__path__, "gopark."):
-    if not module.name.endswith("__main__"):
+    if module.name.endswith("__main__"):
+        continue
+    try:
         importlib.import_module(module.name)
+    except ModuleNotFoundError as e:  # contrib's are for programs that are not there, perhaps
+        if not module.name.startswith("gopark.contrib.") or e.name.startswith("gopark"):
+            raise
 """
 
 ECHO = """

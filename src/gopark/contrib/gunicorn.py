@@ -26,7 +26,7 @@ from gopark.sync import Semaphore, WaitGroup
 from gopark.time import Timer, after_func
 
 _BEAT = 1.0  # s: between two signs of life, and between two looks whether to go on
-_LINGER = 1.0  # s: how long a worker that stops leaves idle connections open, for a request that is on its way
+_LINGER = 0.5  # s: how long a worker that stops leaves idle connections open, for a request that is on its way
 _CANCELLED = 1.0  # s: for the clean-up of requests that are cut short
 
 _connection: contextvars.ContextVar["_Connection"] = contextvars.ContextVar("gopark.contrib.gunicorn")
