@@ -18,6 +18,7 @@ import os
 import signal
 import threading
 import warnings
+import weakref
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -36,6 +37,9 @@ _said_off = False
 _deciding = False  # _on_preempt is looking at the stack
 # By goroutine: what to call a preemption through.  (Of those that have what Python keeps for the thread, aio.py's loop.)
 around: dict[Goroutine, Callable[[Callable[[], None]], None]] = {}
+
+# By goroutine: what interrupt wants raised in it.
+_hurried: weakref.WeakKeyDictionary[Goroutine, BaseException] = weakref.WeakKeyDictionary()
 
 _BLOCKED = 2  # what sysmon_take_request says
 
@@ -171,9 +175,20 @@ def _on_preempt(signum: int, frame: FrameType | None) -> bool:
     if gp is not None and gp.pending is not None and gp.shield == 0:
         # Ctrl-C while another goroutine ran: the main one need not park to notice.  And who computes on while the program
         # is to end would never notice.
-        if _p.state >= URGENT or (gp is _p.maing and isinstance(gp.pending, (KeyboardInterrupt, SystemExit))):
+        if (
+            _p.state >= URGENT
+            or (gp is _p.maing and isinstance(gp.pending, (KeyboardInterrupt, SystemExit)))
+            or (_hurried and _hurried.get(gp) is gp.pending)
+        ):
             raise gp.take_pending()
     return False
+
+
+def interrupt(gp: Goroutine, exc: BaseException) -> None:
+    """proc.interrupt, for one that perhaps only computes: then *exc* is raised in it where it is preempted."""
+    proc.interrupt(gp, exc)
+    if gp.pending is exc:
+        _hurried[gp] = exc
 
 
 def _look(frame: FrameType) -> None:
