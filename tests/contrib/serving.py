@@ -78,7 +78,9 @@ class Server:
         """Wait until its log has *pattern*."""
         end = time.monotonic() + seconds
         while not (match := re.search(pattern, self.text())):
-            assert self.process.poll() is None and time.monotonic() < end, f"never {pattern!r}:\n{self.text()}"
+            assert self.process.poll() is None and time.monotonic() < end, (
+                f"never {pattern!r}:\n{self.text()}"
+            )
             time.sleep(0.01)
         return match
 

@@ -1,8 +1,9 @@
 """gopark.contrib.celery:TaskPool, and Celery's own thread pool under gopark run, with a real redis as broker."""
 
-import os
+import contextlib
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,10 +15,10 @@ import pytest
 pytest.importorskip("celery", reason="Celery is not installed")
 pytest.importorskip("redis", reason="redis-py is not installed")
 
-from contrib.serving import NEEDED, Server, serving  # noqa: E402
-from drivers.servers import redis as redis_server  # noqa: E402
-from support import eventually  # noqa: E402
+from contrib.serving import NEEDED, Server, serving
+from support import eventually
 
+servers = pytest.importorskip("drivers.servers")
 pytestmark = NEEDED
 
 TASKS = '''
@@ -77,7 +78,7 @@ WORKER = ["worker", "--without-gossip", "--without-mingle", "--loglevel", "info"
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[str]:
-    with redis_server() as found:
+    with servers.redis() as found:
         yield "redis://{host}:{port}/0".format(**found)
 
 
@@ -92,44 +93,57 @@ class Worker:
         return self.app.send_task(f"tasks.{name}", args, **options)
 
 
-def worker(broker: str, tmp_path: Path, arguments: list[str], **env: str) -> Any:
-    import contextlib
+@contextlib.contextmanager
+def worker(broker: str, tmp_path: Path, arguments: list[str], **env: str) -> Iterator[Worker]:
+    from celery import Celery
 
-    @contextlib.contextmanager
-    def running() -> Iterator[Worker]:
-        from celery import Celery
-
-        queue = tmp_path.name  # each test has its own: what one leaves is none of the next one's
-        (tmp_path / "tasks.py").write_text(TASKS)
-        variables = {"BROKER": broker, "QUEUE": queue, **env}
-        with (
-            serving(arguments, tmp_path, ready=r"\bready\.", **variables) as server,
-            Celery("client", broker=broker, backend=broker) as app,
-        ):
-            app.conf.task_default_queue = queue
-            yield Worker(server, app)
-
-    return running()
+    queue = tmp_path.name  # each worker has its own: what one leaves is none of the next one's
+    (tmp_path / "tasks.py").write_text(TASKS)
+    variables = {"BROKER": broker, "QUEUE": queue, **env}
+    with (
+        serving(arguments, tmp_path, ready=r"\bready\.", **variables) as server,
+        Celery("client", broker=broker, backend=broker) as app,
+    ):
+        app.conf.task_default_queue = queue
+        yield Worker(server, app)
 
 
 def custom(broker: str, tmp_path: Path, *options: str) -> Any:
-    arguments = ["-m", "celery", "-A", "tasks", *WORKER, "--pool", "custom", "-n", f"{tmp_path.name}@here", *options]
+    arguments = [
+        "-m",
+        "celery",
+        "-A",
+        "tasks",
+        *WORKER,
+        "--pool",
+        "custom",
+        "-n",
+        f"{tmp_path.name}@here",
+        *options,
+    ]
     return worker(broker, tmp_path, arguments, **POOL)
+
+
+@pytest.fixture(scope="module")
+def shared(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    """A worker for the tests that leave it as it was."""
+    with custom(broker, tmp_path_factory.mktemp("shared"), "-c", "200") as w:
+        w.send("sleep", 0).get(timeout=15)
+        yield w
 
 
 def state(result: Any, wanted: str) -> None:
     eventually(lambda: result.state == wanted)
 
 
-def test_tasks_that_wait_run_at_once(broker: str, tmp_path: Path) -> None:
-    with custom(broker, tmp_path, "-c", "200") as w:
-        w.send("sleep", 0).get(timeout=15)
-        began = time.monotonic()
-        results = [w.send("sleep", 0.5) for _ in range(150)]
-        idents = {result.get(timeout=20) for result in results}
-        assert time.monotonic() - began < 6.0
-        assert len(idents) > 50  # each has an identity of its own
-        assert w.send("threads").get(timeout=10) < 10
+def test_tasks_that_wait_run_at_once(shared: Worker) -> None:
+    w = shared
+    began = time.monotonic()
+    results = [w.send("sleep", 0.5) for _ in range(150)]
+    idents = {result.get(timeout=20) for result in results}
+    assert time.monotonic() - began < 6.0
+    assert len(idents) > 50  # each has an identity of its own
+    assert w.send("threads").get(timeout=10) < 10
 
 
 def test_no_more_than_the_concurrency_run_at_once(broker: str, tmp_path: Path) -> None:
@@ -141,26 +155,26 @@ def test_no_more_than_the_concurrency_run_at_once(broker: str, tmp_path: Path) -
         assert time.monotonic() - began >= 0.55
 
 
-def test_a_task_that_fails_is_a_failure(broker: str, tmp_path: Path) -> None:
-    with custom(broker, tmp_path, "-c", "2") as w:
-        with pytest.raises(ValueError, match="on purpose"):
-            w.send("fail").get(timeout=15)
-        assert w.send("nested", 7).get(timeout=10) == 7
+def test_a_task_that_fails_is_a_failure(shared: Worker) -> None:
+    w = shared
+    with pytest.raises(ValueError, match="on purpose"):
+        w.send("fail").get(timeout=15)
+    assert w.send("nested", 7).get(timeout=10) == 7
 
 
-def test_terminate_cancels_a_task_and_runs_its_clean_up(broker: str, tmp_path: Path) -> None:
+def test_terminate_cancels_a_task_and_runs_its_clean_up(shared: Worker, tmp_path: Path) -> None:
     cleaned = tmp_path / "cleaned"
-    with custom(broker, tmp_path, "-c", "4") as w:
-        for name, args in (("tidy", (str(cleaned),)), ("compute", (30, str(cleaned)))):
-            result = w.send(name, *args)
-            state(result, "STARTED")
-            began = time.monotonic()
-            w.app.control.revoke(result.id, terminate=True)
-            state(result, "REVOKED")
-            eventually(cleaned.exists)
-            assert time.monotonic() - began < 5.0
-            cleaned.unlink()
-        assert w.send("sleep", 0).get(timeout=10)  # its place is free, and the worker well
+    w = shared
+    for name, args in (("tidy", (str(cleaned),)), ("compute", (30, str(cleaned)))):
+        result = w.send(name, *args)
+        state(result, "STARTED")
+        began = time.monotonic()
+        w.app.control.revoke(result.id, terminate=True)
+        state(result, "REVOKED")
+        eventually(cleaned.exists)
+        assert time.monotonic() - began < 5.0
+        cleaned.unlink()
+    assert w.send("sleep", 0).get(timeout=10)  # its place is free, and the worker well
 
 
 def test_a_revoked_task_that_waits_for_its_turn_never_runs(broker: str, tmp_path: Path) -> None:
@@ -170,7 +184,9 @@ def test_a_revoked_task_that_waits_for_its_turn_never_runs(broker: str, tmp_path
         state(first, "STARTED")
         second = w.send("tidy", str(cleaned))
         inspect = w.app.control.inspect(timeout=0.3)
-        eventually(lambda: any(t["id"] == second.id for ts in (inspect.reserved() or {}).values() for t in ts))
+        eventually(
+            lambda: any(t["id"] == second.id for ts in (inspect.reserved() or {}).values() for t in ts)
+        )
         w.app.control.revoke(second.id, terminate=True)
         state(second, "REVOKED")
         assert first.get(timeout=10)
@@ -178,27 +194,27 @@ def test_a_revoked_task_that_waits_for_its_turn_never_runs(broker: str, tmp_path
         assert not cleaned.exists()
 
 
-def test_the_soft_time_limit_is_an_exception_in_the_task(broker: str, tmp_path: Path) -> None:
+def test_the_soft_time_limit_is_an_exception_in_the_task(shared: Worker, tmp_path: Path) -> None:
     cleaned = tmp_path / "cleaned"
-    with custom(broker, tmp_path, "-c", "4") as w:
-        waits = w.send("tidy", str(cleaned), soft_time_limit=0.3)
-        computes = w.send("compute", 30, soft_time_limit=0.3)
-        assert waits.get(timeout=10) == "out of time"
-        assert computes.get(timeout=10) == "out of time"
-        assert "Soft time limit" in w.server.text()
+    w = shared
+    waits = w.send("tidy", str(cleaned), soft_time_limit=0.3)
+    computes = w.send("compute", 30, soft_time_limit=0.3)
+    assert waits.get(timeout=10) == "out of time"
+    assert computes.get(timeout=10) == "out of time"
+    assert "Soft time limit" in w.server.text()
 
 
-def test_the_hard_time_limit_ends_the_task(broker: str, tmp_path: Path) -> None:
+def test_the_hard_time_limit_ends_the_task(shared: Worker, tmp_path: Path) -> None:
     from celery.exceptions import TimeLimitExceeded
 
     cleaned = tmp_path / "cleaned"
-    with custom(broker, tmp_path, "-c", "4") as w:
-        for name, args in (("tidy", (str(cleaned),)), ("compute", (30, str(cleaned)))):
-            with pytest.raises(TimeLimitExceeded):
-                w.send(name, *args, time_limit=0.3).get(timeout=10)
-            eventually(cleaned.exists)
-            cleaned.unlink()
-        assert w.send("sleep", 0).get(timeout=10)
+    w = shared
+    for name, args in (("tidy", (str(cleaned),)), ("compute", (30, str(cleaned)))):
+        with pytest.raises(TimeLimitExceeded):
+            w.send(name, *args, time_limit=0.3).get(timeout=10)
+        eventually(cleaned.exists)
+        cleaned.unlink()
+    assert w.send("sleep", 0).get(timeout=10)
 
 
 def test_the_pool_shows_itself_and_grows(broker: str, tmp_path: Path) -> None:
@@ -246,15 +262,13 @@ def test_celerys_thread_pool_unchanged(broker: str, tmp_path: Path) -> None:
         assert w.server.stop() == 0
 
 
-def test_a_task_that_hangs_is_found_with_dump(broker: str, tmp_path: Path) -> None:
-    import subprocess
-
-    with custom(broker, tmp_path, "-c", "4") as w:
-        result = w.send("tidy", str(tmp_path / "cleaned"))
-        state(result, "STARTED")
-        command = [sys.executable, "-m", "gopark", "dump", str(w.server.process.pid)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
-        assert re.search(r"tasks\.tidy\(\.\.\.\)\n\t.*tasks\.py", done.stdout)
-        active = next(iter(w.app.control.inspect(timeout=1).active().values()))
-        assert f"goroutine {active[0]['worker_pid']} " in done.stdout
-        os.kill(w.server.process.pid, signal.SIGKILL)
+def test_a_task_that_hangs_is_found_with_dump(shared: Worker, tmp_path: Path) -> None:
+    w = shared
+    result = w.send("tidy", str(tmp_path / "cleaned"))
+    state(result, "STARTED")
+    command = [sys.executable, "-m", "gopark", "dump", str(w.server.process.pid)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert re.search(r"tasks\.tidy\(\.\.\.\)\n\t.*tasks\.py", done.stdout)
+    active = next(iter(w.app.control.inspect(timeout=1).active().values()))
+    assert f"goroutine {active[0]['worker_pid']} " in done.stdout
+    w.app.control.revoke(result.id, terminate=True)

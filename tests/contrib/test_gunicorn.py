@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ import pytest
 
 pytest.importorskip("gunicorn", reason="gunicorn is not installed")
 
-from contrib.serving import NEEDED, Server, listening, readable, serving  # noqa: E402
-from support import eventually  # noqa: E402
+from contrib.serving import NEEDED, Server, listening, readable, serving
+from support import eventually
 
 pytestmark = NEEDED
 
@@ -27,18 +28,26 @@ def gunicorn(tmp_path: Path, *options: str, **env: str) -> Any:
     return serving(arguments, tmp_path, listener=listening(), ready="Booting worker", **env)
 
 
-def test_slow_requests_run_at_once_on_one_thread(tmp_path: Path) -> None:
-    with gunicorn(tmp_path) as server:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for the tests that leave it as it was."""
+    with gunicorn(tmp_path_factory.mktemp("shared"), "--keep-alive", "1", "--timeout", "1") as server:
         server.get("/pid")
-        began = time.monotonic()
-        assert server.get_all(["/sleep/0.3"] * 100) == [b"ok"] * 100
-        assert time.monotonic() - began < 2.0
-        assert int(server.get("/threads")[1]) <= 4  # the thread, sysmon, the debug socket's
+        yield server
 
 
-def test_the_process_is_patched_before_the_application_is_imported(tmp_path: Path) -> None:
-    with gunicorn(tmp_path) as server:
-        assert server.get("/patched")[1] == b"True"
+def test_slow_requests_run_at_once_on_one_thread(shared: Server) -> None:
+    server = shared
+    server.get("/pid")
+    began = time.monotonic()
+    assert server.get_all(["/sleep/0.3"] * 100) == [b"ok"] * 100
+    assert time.monotonic() - began < 2.0
+    assert int(server.get("/threads")[1]) <= 4  # the thread, sysmon, the debug socket's
+
+
+def test_the_process_is_patched_before_the_application_is_imported(shared: Server) -> None:
+    server = shared
+    assert server.get("/patched")[1] == b"True"
 
 
 def test_a_preloaded_application_is_patched_after_its_import(tmp_path: Path) -> None:
@@ -50,20 +59,21 @@ def test_a_preloaded_application_is_patched_after_its_import(tmp_path: Path) -> 
         assert time.monotonic() - began < 2.0
 
 
-def test_bodies_of_any_size_go_both_ways_on_one_connection(tmp_path: Path) -> None:
-    with gunicorn(tmp_path) as server, server.connect() as sock:
+def test_bodies_of_any_size_go_both_ways_on_one_connection(shared: Server) -> None:
+    server = shared
+    with server.connect() as sock:
         for size in (0, 1, 100_000, 2_000_000):
             body = os.urandom(size)
             assert server.get("/echo", sock, body) == (200, body)
         assert server.get("/large", sock) == (200, b"x" * 3_000_000)
 
 
-def test_an_application_that_fails_is_a_500_and_the_worker_goes_on(tmp_path: Path) -> None:
-    with gunicorn(tmp_path) as server:
-        pid = server.get("/pid")
-        assert server.get("/fail")[0] == 500
-        assert "the application fails" in server.text()
-        assert server.get("/pid") == pid
+def test_an_application_that_fails_is_a_500_and_the_worker_goes_on(shared: Server) -> None:
+    server = shared
+    pid = server.get("/pid")
+    assert server.get("/fail")[0] == 500
+    assert "the application fails" in server.text()
+    assert server.get("/pid") == pid
 
 
 # -- limits ------------------------------------------------------------------------------------------------------------
@@ -77,23 +87,26 @@ def test_more_connections_than_worker_connections_wait_their_turn(tmp_path: Path
         assert 0.6 <= time.monotonic() - began < 3.0
 
 
-def test_an_idle_connection_is_closed_after_keepalive_seconds(tmp_path: Path) -> None:
-    with gunicorn(tmp_path, "--keep-alive", "1") as server, server.connect() as sock:
+def test_an_idle_connection_is_closed_after_keepalive_seconds(shared: Server) -> None:
+    server = shared
+    with server.connect() as sock:
         assert server.get("/pid", sock)[0] == 200
         began = time.monotonic()
         assert readable(sock, 10) and sock.recv(10) == b""
         assert 0.8 < time.monotonic() - began < 4.0
 
 
-def test_a_client_that_sends_half_a_request_is_not_waited_for(tmp_path: Path) -> None:
-    with gunicorn(tmp_path, "--keep-alive", "1") as server, server.connect() as sock:
+def test_a_client_that_sends_half_a_request_is_not_waited_for(shared: Server) -> None:
+    server = shared
+    with server.connect() as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost:")
         assert readable(sock, 10)
         assert server.get("/pid")[0] == 200
 
 
-def test_a_request_may_take_longer_than_keepalive(tmp_path: Path) -> None:
-    with gunicorn(tmp_path, "--keep-alive", "1") as server, server.connect() as sock:
+def test_a_request_may_take_longer_than_keepalive(shared: Server) -> None:
+    server = shared
+    with server.connect() as sock:
         assert server.get("/sleep/1.3", sock) == (200, b"ok")
 
 
@@ -108,13 +121,13 @@ def test_max_requests_ends_the_worker_and_another_one_goes_on(tmp_path: Path) ->
 # -- the master --------------------------------------------------------------------------------------------------------
 
 
-def test_the_heart_beats_beside_requests_that_only_compute(tmp_path: Path) -> None:
+def test_the_heart_beats_beside_requests_that_only_compute(shared: Server) -> None:
     """Preemption: the master would kill a worker that does not report for a second."""
-    with gunicorn(tmp_path, "--timeout", "1") as server:
-        pid = server.get("/pid")[1]
-        assert server.get_all(["/compute/0.9"] * 2 + ["/sleep/0.1"] * 5) == [b"ok"] * 7
-        assert server.get("/pid")[1] == pid
-        assert "WORKER TIMEOUT" not in server.text()
+    server = shared
+    pid = server.get("/pid")[1]
+    assert server.get_all(["/compute/0.9"] * 2 + ["/sleep/0.1"] * 5) == [b"ok"] * 7
+    assert server.get("/pid")[1] == pid
+    assert "WORKER TIMEOUT" not in server.text()
 
 
 def test_a_worker_without_its_master_ends(tmp_path: Path) -> None:

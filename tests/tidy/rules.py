@@ -162,8 +162,14 @@ USED_FROM_OUTSIDE = {
     "WOKEN_NOT": "0 by name: what the other values of Sudog.woken are told from",
 }
 # Files whose names are a table that stands for itself: every constant of epoll(7), every code of the state machine.
-# ... and a plugin's functions are called by name.
-TABLES = {"src/gopark/runtime/epoll.py", "src/gopark/runtime/pollstate.py", "src/gopark/contrib/pytest.py"}
+# ... and what a plugin, or a worker, of somebody else's program defines is called by that program, by name.
+TABLES = {
+    "src/gopark/runtime/epoll.py",
+    "src/gopark/runtime/pollstate.py",
+    "src/gopark/contrib/pytest.py",
+    "src/gopark/contrib/gunicorn.py",
+    "src/gopark/contrib/celery.py",
+}
 
 
 def definitions(path: Path) -> Iterator[tuple[int, str]]:

@@ -2,9 +2,9 @@
 
     CELERY_CUSTOM_WORKER_POOL=gopark.contrib.celery:TaskPool celery -A proj worker --pool custom --concurrency 1000
 
-A task's process id, as `celery inspect active` shows it, is its goroutine's id, as `gopark ps` shows it.  Revoking a task with
-terminate, and its hard time limit, cancel its goroutine; its soft time limit raises SoftTimeLimitExceeded in it.  Both arrive
-where it waits, and where it computes in Python: at its next preemption, within 10 ms.
+A task's process id, as `celery inspect active` shows it, is its goroutine's id, as `gopark ps` shows it.  Revoking a task
+with terminate, and its hard time limit, cancel its goroutine; its soft time limit raises SoftTimeLimitExceeded in it.  Both
+arrive where it waits, and where it computes in Python: at its next preemption, within 10 ms.
 """
 
 import time
@@ -17,8 +17,10 @@ from billiard.exceptions import SoftTimeLimitExceeded, Terminated
 from celery.concurrency.base import BasePool
 from celery.utils.log import get_logger
 
-import gopark
-from gopark.runtime import sysmon
+from gopark import hook
+from gopark.runtime import proc, sysmon
+from gopark.runtime.g import Cancelled, Goroutine
+from gopark.runtime.proc import go
 from gopark.sync import WaitGroup
 from gopark.time import Timer, after_func
 
@@ -41,14 +43,14 @@ class Job:
         self.timeout_callback: Any = None
         self.soft: float | None = None  # s
         self.hard: float | None = None
-        self.goroutine: gopark.Goroutine | None = None
+        self.goroutine: Goroutine | None = None
         self.running = False  # target is
         self.ended: BaseException | None = None  # why it was made to end
 
     def run(self) -> None:
         timers: list[Timer] = []
         try:
-            pid = gopark.current().id
+            pid = proc.getg().id
             if self.accept_callback is not None:
                 self.accept_callback(pid, time.monotonic())
             if self.soft:
@@ -58,7 +60,7 @@ class Job:
             self.running = True
             try:
                 if self.ended is not None:  # while its acceptance was told
-                    raise gopark.Cancelled
+                    raise Cancelled
                 result = self.target(*self.args, **self.kwargs)
             finally:
                 self.running = False
@@ -73,7 +75,7 @@ class Job:
     def failed(self, exc: BaseException) -> None:
         if isinstance(self.ended, TimeoutError):
             return  # that has been said
-        if self.ended is not None and isinstance(exc, gopark.Cancelled):
+        if self.ended is not None and isinstance(exc, Cancelled):
             exc = self.ended
         try:
             try:
@@ -83,7 +85,7 @@ class Job:
                     self.error_callback(ExceptionInfo())
         except Exception:
             logger.exception("Task's failure cannot be reported")
-        if isinstance(exc, gopark.Cancelled):
+        if isinstance(exc, Cancelled):
             raise exc  # not by us: the worker ends
 
     def soft_limit(self) -> None:
@@ -104,7 +106,7 @@ class Job:
         if self.ended is None and self.goroutine is not None:
             self.ended = why
             if self.running:
-                sysmon.interrupt(self.goroutine, gopark.Cancelled())
+                sysmon.interrupt(self.goroutine, Cancelled())
 
     def terminate(self, signum: Any) -> None:
         """Celery calls this besides the pool's terminate_job, which has done it, or will when the job is accepted."""
@@ -120,7 +122,7 @@ class TaskPool(BasePool):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        gopark.patch()
+        hook.patch()
         self.soft_limit = kwargs.get("soft_timeout")
         self.hard_limit = kwargs.get("timeout")
         self.waiting: deque[Job] = deque()
@@ -152,7 +154,7 @@ class TaskPool(BasePool):  # type: ignore[misc]
     def start_more(self) -> None:
         while self.waiting and len(self.jobs) < self.limit:
             job = self.waiting.popleft()
-            job.goroutine = gopark.go(self.run_job, job)
+            job.goroutine = go(self.run_job, job)
             job.goroutine.name = "celery task"
             self.jobs[job.goroutine.id] = job
 
@@ -183,7 +185,7 @@ class TaskPool(BasePool):  # type: ignore[misc]
             self.unfinished.done()
         for job in list(self.jobs.values()):
             job.end(Terminated(0))
-        gopark.go(self.unfinished.wait).join(_STOPPED)
+        go(self.unfinished.wait).join(_STOPPED)
 
     def grow(self, n: int = 1) -> None:
         self.limit += n

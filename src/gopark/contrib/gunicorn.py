@@ -20,13 +20,19 @@ from gunicorn import sock as gunicorn_sock
 from gunicorn import util
 from gunicorn.workers.base_async import AsyncWorker
 
-import gopark
-from gopark.runtime import debug_signals, interrupts
+from gopark import hook
+from gopark.runtime import debug, debug_signals, interrupts
+from gopark.runtime.chan import Chan
+from gopark.runtime.g import Cancelled, Goroutine
+from gopark.runtime.proc import go, gosched, sleep
+from gopark.runtime.select import select as select_case
 from gopark.sync import Semaphore, WaitGroup
 from gopark.time import Timer, after_func
 
 _BEAT = 1.0  # s: between two signs of life, and between two looks whether to go on
-_LINGER = 0.5  # s: how long a worker that stops leaves idle connections open, for a request that is on its way
+_LINGER = (
+    0.5  # s: how long a worker that stops leaves idle connections open, for a request that is on its way
+)
 _CANCELLED = 1.0  # s: for the clean-up of requests that are cut short
 
 _connection: contextvars.ContextVar["_Connection"] = contextvars.ContextVar("gopark.contrib.gunicorn")
@@ -72,11 +78,11 @@ class Worker(AsyncWorker):  # type: ignore[misc]
     """`gunicorn -k gopark.contrib.gunicorn.Worker`."""
 
     def init_process(self) -> None:
-        gopark.patch()
-        self.ended: gopark.Chan = gopark.Chan()  # closed when the worker is to stop
+        hook.patch()
+        self.ended: Chan = Chan()  # closed when the worker is to stop
         self.slots = Semaphore(self.worker_connections)
         self.requests = WaitGroup()
-        self.connections: dict[_Connection, gopark.Goroutine] = {}
+        self.connections: dict[_Connection, Goroutine] = {}
         self.context: ssl.SSLContext | None = None
         super().init_process()
 
@@ -94,17 +100,17 @@ class Worker(AsyncWorker):  # type: ignore[misc]
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         self.alive = False
-        gopark.go(self.stop).name = "gunicorn: stop"
+        go(self.stop).name = "gunicorn: stop"
 
     def handle_quit(self, sig: int, frame: Any) -> None:
-        gopark.go(super().handle_quit, sig, frame).name = "gunicorn: quit"
+        go(super().handle_quit, sig, frame).name = "gunicorn: quit"
 
     def handle_usr1(self, sig: int, frame: Any) -> None:
-        gopark.go(super().handle_usr1, sig, frame).name = "gunicorn: reopen logs"
+        go(super().handle_usr1, sig, frame).name = "gunicorn: reopen logs"
 
     def handle_abort(self, sig: int, frame: Any) -> None:
         """The master has heard nothing for too long: something blocks the thread.  What did everybody do?"""
-        self.log.critical("Worker timeout (pid:%s), goroutines:\n%s", self.pid, gopark.stack())
+        self.log.critical("Worker timeout (pid:%s), goroutines:\n%s", self.pid, debug.stack())
         super().handle_abort(sig, frame)
 
     # -- its life ------------------------------------------------------------------------------------------------------
@@ -112,13 +118,13 @@ class Worker(AsyncWorker):  # type: ignore[misc]
     def run(self) -> None:
         if self.cfg.is_ssl:
             self.context = gunicorn_sock.ssl_context(self.cfg)
-        heart = gopark.go(self.beat)
+        heart = go(self.beat)
         heart.name = "gunicorn: heartbeat"
-        listeners = [gopark.go(self.serve, listener) for listener in self.sockets]
+        listeners = [go(self.serve, listener) for listener in self.sockets]
         for goroutine, listener in zip(listeners, self.sockets, strict=True):
             goroutine.name = f"gunicorn: accept {listener}"
         while self.alive:
-            gopark.select(self.ended.on_recv(), timeout=_BEAT)
+            select_case(self.ended.on_recv(), timeout=_BEAT)
         for goroutine in listeners:
             goroutine.cancel()
         for goroutine in listeners:
@@ -138,7 +144,9 @@ class Worker(AsyncWorker):  # type: ignore[misc]
         """What has been accepted is served to its end, if that comes in time."""
         for connection in list(self.connections):
             connection.hurry()
-        if self.over(self.cfg.graceful_timeout):
+        # The master kills what is left after graceful_timeout: what is cancelled is to have been by then.
+        limit: float = self.cfg.graceful_timeout
+        if self.over(max(limit - _CANCELLED, limit / 2)):
             return
         self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
         for goroutine in list(self.connections.values()):
@@ -147,19 +155,20 @@ class Worker(AsyncWorker):  # type: ignore[misc]
 
     def over(self, seconds: float) -> bool:
         """Wait until no connection is left, at most *seconds*."""
-        waiting = gopark.go(self.requests.wait)
+        waiting = go(self.requests.wait)
         if waiting.join(seconds):
             return True
         waiting.cancel()
         return False
 
     def beat(self) -> None:
+        seconds = min(_BEAT, self.cfg.timeout / 4 or _BEAT)  # (a time-out of 0 is none)
         while True:
             self.notify()
             if self.ppid != os.getppid():
                 self.log.info("Parent changed, shutting down: %s", self)
                 self.stop()
-            gopark.sleep(_BEAT)
+            sleep(seconds)
 
     # -- connections ---------------------------------------------------------------------------------------------------
 
@@ -178,9 +187,9 @@ class Worker(AsyncWorker):  # type: ignore[misc]
                 raise
             self.requests.add(1)
             connection = _Connection(client, self.cfg.keepalive)
-            goroutine = gopark.go(self.handle_connection, listener, connection, address)
+            goroutine = go(self.handle_connection, listener, connection, address)
             self.connections[connection] = goroutine
-            gopark.gosched()
+            gosched()
 
     def accept(self, listener: Any, poll: "select.poll") -> tuple[Any, Any]:
         while True:
@@ -190,7 +199,7 @@ class Worker(AsyncWorker):  # type: ignore[misc]
                 poll.poll()
             except OSError as e:  # out of descriptors: there will be some when connections end
                 self.log.error("Cannot accept a connection: %s", e)
-                gopark.sleep(0.1)
+                sleep(0.1)
             else:
                 return client, address
 
@@ -204,7 +213,7 @@ class Worker(AsyncWorker):  # type: ignore[misc]
                 with connection:
                     client = connection.client = self.wrapped(client)
             self.handle(listener, client, address)
-        except (OSError, gopark.Cancelled) as e:  # in the handshake: the rest is handle's
+        except (OSError, Cancelled) as e:  # in the handshake: the rest is handle's
             self.log.debug("Closing connection. %s", e)
         finally:
             del self.connections[connection]
@@ -228,7 +237,7 @@ class Worker(AsyncWorker):  # type: ignore[misc]
     def handle_request(self, *args: Any) -> Any:
         try:
             return super().handle_request(*args)
-        except gopark.Cancelled:
+        except Cancelled:
             raise StopIteration from None  # the worker ends, and with it the connection
         finally:
             if not self.alive:
