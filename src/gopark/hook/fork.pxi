@@ -29,6 +29,8 @@ def hook_forked() -> None:
 
     Not for subprocess's preexec_fn, after which the child is another program."""
     global park_on, park_process, park_main, signals_due, main_deaf
+    identity_forked()
+    lot_forked()
     if _handlers.install is not _raw_install or park_forking:
         return
     park_process = _os_module.getpid()

@@ -28,17 +28,10 @@ cdef class SwitchHook(Hook):
         semaphores_attend()
 
 
-fork_known = False
-
-
 def identity_start() -> None:
     """From now on goroutines are told apart.  RuntimeError if this interpreter's main thread is not found."""
-    global fork_known
     if identity_find() != 0:
         raise RuntimeError("gopark.patch: where this interpreter keeps its main thread was not found: is it CPython's own build?")
-    if not fork_known:
-        _os.register_at_fork(after_in_child=identity_forked)
-        fork_known = True
     _p.hook = SwitchHook()
     _p.hook.switched(_p.curg)
 
@@ -49,7 +42,7 @@ def identity_stop() -> None:
     identity_forget()
 
 
-def identity_forked() -> None:
+cdef void identity_forked() noexcept:
     """In a forked child: whoever forked is the main goroutine now, and keeps its ident (it may hold locks)."""
     global identity_main
     if identity_word != NULL and _p.thread == _sys.thread_ident():

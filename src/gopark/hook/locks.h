@@ -44,6 +44,12 @@ static int sem_park(sem_t *s, int64_t deadline) {
     PARK(bridge_sem(s, deadline))
 }
 
+static int h_sem_post(sem_t *s);
+#include "shared.h"
+
+/* Park until the caller has it. */
+static int sem_wait_parked(sem_t *s, int64_t deadline) { return sem_is_shared(s) ? shared_park(s, deadline) : sem_park(s, deadline); }
+
 static int sem_ended(int k) {
     if (k == PARK_READY) return 0;
     errno = k == PARK_TIMEOUT ? ETIMEDOUT : EINTR;
@@ -54,7 +60,7 @@ static int h_sem_wait(sem_t *s) {
     if (!on_runtime()) return sem_wait(s);
     if (sem_trywait(s) == 0) return 0;
     if (errno != EAGAIN) return -1;
-    int k = sem_park(s, 0);
+    int k = sem_wait_parked(s, 0);
     return k == PARK_CANNOT ? sem_wait(s) : sem_ended(k);
 }
 
@@ -75,7 +81,7 @@ static int h_sem_clockwait(sem_t *s, clockid_t clock, const struct timespec *t) 
     if (!on_runtime() || t->tv_nsec < 0 || t->tv_nsec >= 1000000000) return sem_clockwait(s, clock, t);
     if (sem_trywait(s) == 0) return 0;
     if (errno != EAGAIN) return -1;
-    int k = sem_park(s, sem_deadline(clock, t));
+    int k = sem_wait_parked(s, sem_deadline(clock, t));
     return k == PARK_CANNOT ? sem_clockwait(s, clock, t) : sem_ended(k);
 }
 
@@ -108,7 +114,12 @@ static int h_sem_post(sem_t *s) {
     return r;
 }
 
-static void semaphores_start(int *attention) {
+/* 0, or -1: this libc's semaphores do not look as we know them. */
+static int semaphores_start(int *attention) {
+    sem_t mine, shared;
+    sem_init(&mine, 0, 0);
+    sem_init(&shared, 1, 0);
+    if (sem_is_shared(&mine) || !sem_is_shared(&shared)) return -1;
     pthread_attr_t attr;
     void *low = NULL;
     size_t size = 0;
@@ -118,6 +129,7 @@ static void semaphores_start(int *attention) {
         pthread_attr_destroy(&attr);
     }
     semaphores_stack = (char *)low + size;
+    return 0;
 }
 
 static const struct hook locks_hooks[] = {{"sem_wait", h_sem_wait},         {"sem_timedwait", h_sem_timedwait},

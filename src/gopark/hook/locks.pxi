@@ -10,7 +10,8 @@ cdef extern from "rooms.h" nogil:
     unsigned semaphores_notes
     int semaphores_break
     unsigned semaphore_list(const void *s)
-    void semaphores_start(int *attention)
+    int semaphores_start(int *attention)
+    void lot_forked()
     int sem_trywait(sem_t *s)
     int __atomic_add_fetch(int *p, int n, int order)
     unsigned __atomic_exchange_n(unsigned *p, unsigned n, int order)
@@ -119,6 +120,10 @@ cdef int bridge_sem "bridge_sem" (sem_t *s, int64_t deadline) noexcept:
         return keep(e)
 
 
+cdef int bridge_can_park "bridge_can_park" () noexcept:
+    return can_park()
+
+
 cdef void bridge_posted "bridge_posted" (sem_t *s) noexcept:
     try:
         (<Semaphores>lists[semaphore_list(s)]).posted(<int64_t>s)
@@ -142,13 +147,14 @@ cdef void semaphores_attend() noexcept:
 
 
 def locks_start() -> None:
-    """Waiting for semaphores parks from now on."""
+    """Waiting for semaphores parks from now on.  RuntimeError if they are not known."""
     cdef Semaphores queue
     while len(lists) < SEMAPHORES:
         queue = Semaphores()
         queue.n = len(lists)
         lists.append(queue)
-    semaphores_start(<int *>&_p.attention)
+    if semaphores_start(<int *>&_p.attention) != 0:
+        raise RuntimeError("gopark.patch: this C library's semaphores are not glibc's as they are known: which release is it?")
 
 
 def locks_stop() -> None:

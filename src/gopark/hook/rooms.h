@@ -3,6 +3,7 @@
 #include "park.h"
 #include "identity.h"
 #include "locks.h"
+#include "parkinglot.h"
 #include "methods.h"
 #include "signals.h"
 #include "sockets.h"
@@ -19,6 +20,7 @@ static const struct hook *const rooms[] = {
     slots_hooks,
     identity_hooks,
     locks_hooks,
+    lot_hooks,
     sockets_hooks,
     files_hooks,
     waiting_hooks,
