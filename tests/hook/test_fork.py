@@ -65,3 +65,15 @@ def test_subprocess_leaves_the_parents_descriptors_alone() -> None:
             pass
         assert os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)[1] == 0
     """)
+
+
+def test_fork_warns_of_the_programs_threads_alone() -> None:
+    patched("""
+        import warnings
+        warnings.simplefilter("error")
+        go(time.sleep, 5)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+    """)

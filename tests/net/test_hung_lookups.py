@@ -23,9 +23,9 @@ def test_hung_lookups_leave_threads_to_other_calls(monkeypatch: pytest.MonkeyPat
     many = blocking.MAX_THREADS + 5
     lookups = [parked(go(net.lookup_host, f"name{i}.test"), "blocking call") for i in range(many)]
     try:
-        eventually(lambda: resolver._lookups.running == resolver._lookups.limit)
-        assert resolver._lookups.size == many - resolver._lookups.limit
-        assert gopark.statistics().threads <= resolver._lookups.limit < blocking.MAX_THREADS
+        eventually(lambda: resolver.lookups.running == resolver.lookups.limit)
+        assert resolver.lookups.size == many - resolver.lookups.limit
+        assert gopark.statistics().threads <= resolver.lookups.limit < blocking.MAX_THREADS
         assert go(gopark.blocking, int, "7").result(10) == 7
         for g in lookups[-5:]:  # who gives up while it waits for its turn
             g.cancel()
@@ -33,4 +33,4 @@ def test_hung_lookups_leave_threads_to_other_calls(monkeypatch: pytest.MonkeyPat
         answer.set()
     assert all(g.result(20) == ["192.0.2.1"] for g in lookups[:-5])
     assert all(g.join(20) and isinstance(g.exception, gopark.Cancelled) for g in lookups[-5:])
-    assert resolver._lookups.running == resolver._lookups.size == 0
+    assert resolver.lookups.running == resolver.lookups.size == 0

@@ -28,6 +28,17 @@ static int fork_exec_replace(PyObject *callable) {
     return fork_exec_before ? 0 : -1;
 }
 
+/* From 3.12 on os.fork warns of other threads, which it counts there: those of ours are not the program's, and are no danger.  If it
+   cannot read that, it counts those that threading knows. */
+static FILE *h_fopen(const char *path, const char *mode) {
+    if (on_runtime() && strcmp(path, "/proc/self/stat") == 0) {
+        errno = ENOENT;
+        return NULL;
+    }
+    return fopen(path, mode);
+}
+static const struct hook fork_hooks[] = {{"fopen", h_fopen, SLOTS_INTERPRETER}, {"fopen64", h_fopen, SLOTS_INTERPRETER}, {NULL, NULL, NULL}};
+
 /* In the child, before anything else runs there: all calls are the real ones, until hook_forked has put the rooms in order. */
 static void fork_child(void) { park_on = 0; }
 

@@ -28,6 +28,7 @@ static const struct hook *const rooms[] = {
     sleep_hooks,
     names_hooks,
     offload_hooks,
+    fork_hooks,
     NULL,
 };
 

@@ -15,6 +15,7 @@ static PyObject *signals_raw_set(PyObject *signum, PyObject *handler) {
 static PyObject *signals_raw_get(PyObject *signum) { return signals_before_get(signals_module, signum); }
 
 static PyObject *signals_raw_wakeup(PyObject *args, PyObject *kwargs) {
+    if (kwargs == Py_None) kwargs = NULL;
     if (!signals_wakeup_fast) return ((PyCFunctionWithKeywords)(void (*)(void))signals_before_wakeup)(signals_module, args, kwargs);
     PyObject *values[8], *names = kwargs ? PySequence_Tuple(kwargs) : NULL, *r = NULL;
     Py_ssize_t n = PyTuple_GET_SIZE(args), k = names ? PyTuple_GET_SIZE(names) : 0;
@@ -34,7 +35,9 @@ static PyObject *signals_m_set(PyObject *module, PyObject *const *args, Py_ssize
     return signals_set(args[0], args[1]);
 }
 static PyObject *signals_m_get(PyObject *module, PyObject *signum) { return signals_get(signum); }
-static PyObject *signals_m_wakeup(PyObject *module, PyObject *args, PyObject *kwargs) { return signals_wakeup(args, kwargs); }
+static PyObject *signals_m_wakeup(PyObject *module, PyObject *args, PyObject *kwargs) {
+    return signals_wakeup(args, kwargs ? kwargs : Py_None);
+}
 static PyObject *signals_m_wakeup_fast(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *names) {
     PyObject *tuple = PyTuple_New(n), *kwargs = NULL, *r = NULL;
     for (Py_ssize_t i = 0; tuple && i < n; i++) PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
