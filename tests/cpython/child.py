@@ -17,6 +17,8 @@ import unittest
 from collections.abc import Iterator
 from typing import Any
 
+import test
+
 # What the tests below may replace or mock.
 _write, _getpid, _now = os.write, os.getpid, time.monotonic
 
@@ -86,11 +88,11 @@ def explained(err: Any) -> str:
 
 
 def flat(suite: Any) -> Iterator[Any]:
-    for test in suite:
-        if isinstance(test, unittest.TestSuite):
-            yield from flat(test)
+    for one in suite:
+        if isinstance(one, unittest.TestSuite):
+            yield from flat(one)
         else:
-            yield test
+            yield one
 
 
 def why_not_loaded(tests: list[Any]) -> str | None:
@@ -106,14 +108,23 @@ def why_not_loaded(tests: list[Any]) -> str | None:
     return None
 
 
-def names(module: str, library: str) -> list[str]:
-    """What to load.  A package that is not in the standard library's folder cannot load its modules by itself."""
+def loaded(module: str) -> unittest.TestSuite:
+    """Its tests.  A package that is not in the standard library's folder cannot load its modules by itself."""
+    loader = unittest.defaultTestLoader
     spec = importlib.util.find_spec(module)
     places = spec.submodule_search_locations if spec is not None else None
-    if not library or not places or not places[0].startswith(library):
-        return [module]
-    found = [info.name for info in pkgutil.iter_modules(places) if info.name.startswith("test_")]
-    return [f"{module}.{name}" for name in found]
+    if not places or places[0].startswith(os.path.dirname(os.__file__)):
+        return loader.loadTestsFromName(module)
+    suite = unittest.TestSuite()
+    for info in pkgutil.iter_modules(places):
+        if info.name.startswith("test_"):
+            try:
+                suite.addTest(loader.loadTestsFromName(f"{module}.{info.name}"))
+            except Exception as e:
+                print(
+                    f"{module}.{info.name} is another version's, and cannot be loaded: {e!r}", file=sys.stderr
+                )
+    return suite
 
 
 def main() -> None:
@@ -125,16 +136,13 @@ def main() -> None:
     sys.path.remove(os.path.dirname(os.path.abspath(__file__)))
     faulthandler.enable()
 
-    import test
     from test import support
 
-    if plan["library"]:
-        test.__path__.append(plan["library"])
     support.use_resources = plan["resources"]
     support.verbose = 0
     results = Results(fd, {})
     try:
-        suite = unittest.defaultTestLoader.loadTestsFromNames(names(f"test.{module}", plan["library"]))
+        suite = loaded(f"test.{module}")
     except unittest.SkipTest as e:
         return results.emit("not loaded", f"skip: {e}")
     tests = list(flat(suite))
@@ -148,6 +156,9 @@ def main() -> None:
     unittest.TestSuite(chosen).run(results)
     results.emit("ended")
 
+
+# Where else there are test modules: in children that multiprocessing spawns, too.
+test.__path__ += filter(None, os.environ.get("CPYTHON_TESTS", "").split(os.pathsep))
 
 if __name__ == "__main__":
     main()

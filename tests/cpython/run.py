@@ -40,19 +40,22 @@ def main() -> int:
         signal.SIGINT, signal.default_int_handler
     )  # a shell's background job ignores it, and so would its children
     out = args.out / suite.tag(args.python)
-    there = [name for name in args.modules if suite.available(args.python, name, args.library)]
+    plain, patched = (
+        suite.Options(args.python, is_patched, out / name, args.timeout, library=args.library)
+        for name, is_patched in (("plain", False), ("patched", True))
+    )
+    there = [name for name in args.modules if suite.available(plain, name)]
     for name in args.modules:
         if name not in there:
             print(f"test_{name}: not installed with {args.python}", flush=True)
-    plain = out / "plain"
-    todo = [name for name in there if args.again or not (plain / f"{name}.jsonl").exists()]
-    run(todo, suite.Options(args.python, False, plain, args.timeout, library=args.library), args.jobs)
+    run(
+        [name for name in there if args.again or not (plain.out / f"{name}.jsonl").exists()], plain, args.jobs
+    )
     if args.plain:
         return 0
-    patched = out / "patched"
-    run(there, suite.Options(args.python, True, patched, args.timeout, library=args.library), args.jobs)
-    found = [d for name in there for d in differences(name, plain, patched)]
-    table = "\n".join(summary(there, plain, patched, found))
+    run(there, patched, args.jobs)
+    found = [d for name in there for d in differences(name, plain.out, patched.out)]
+    table = "\n".join(summary(there, plain.out, patched.out, found))
     print(table)
     if args.summary:
         args.summary.write_text(f"# CPython's own tests, {suite.tag(args.python)}\n\n{table}\n")

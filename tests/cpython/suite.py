@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+LEFT_OUT = HERE / "left_out"
 GOOD = ("pass", "flaky")
 _EXIT = 25.0  # s from the last test to the end of the process
 _ENVIRONMENT = ("PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONFAULTHANDLER")
@@ -30,7 +31,11 @@ class Options:
     out: Path
     timeout: float = 40.0
     limit: float = 1500.0  # s for a module
-    library: str = ""  # where modules are that this Python's installation has left out
+    library: str = ""  # where else to look for modules that this Python's installation has left out
+
+    @property
+    def places(self) -> str:
+        return os.pathsep.join(filter(None, (str(LEFT_OUT), self.library)))
 
 
 @dataclass
@@ -130,17 +135,13 @@ class Child:
         self.results.write_text("")
         plan = out / f"{module.name}.plan"
         done = sorted(module.records)
-        plan.write_text(
-            json.dumps(
-                {"done": done, "only": only, "resources": module.resources, "library": self.options.library}
-            )
-        )
+        plan.write_text(json.dumps({"done": done, "only": only, "resources": module.resources}))
         self.read = 0
         self.current: int | None = None  # the test under way
         self.ended = False
         self.folder = tempfile.mkdtemp(prefix="cpython-")
         env = {k: v for k, v in os.environ.items() if k not in _ENVIRONMENT}
-        env |= {"TMPDIR": self.folder, "LC_ALL": "C.UTF-8"}
+        env |= {"TMPDIR": self.folder, "LC_ALL": "C.UTF-8", "CPYTHON_TESTS": self.options.places}
         command = [self.options.python, "-W", "ignore"]
         command += ["-m", "gopark", "run"] if self.options.patched else []
         command += [str(HERE / "child.py"), f"test_{module.name}", str(self.results), str(plan)]
@@ -239,14 +240,16 @@ def tag(python: str) -> str:
     return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def available(python: str, name: str, library: str = "") -> bool:
+def available(options: Options, name: str) -> bool:
     """Whether this Python has this test module."""
     code = (
-        "import importlib.util, sys, test\n"
-        "if sys.argv[2]: test.__path__.append(sys.argv[2])\n"
+        "import importlib.util, os, sys, test\n"
+        "test.__path__ += sys.argv[2].split(os.pathsep)\n"
         "sys.exit(importlib.util.find_spec('test.test_' + sys.argv[1]) is None)"
     )
-    done = subprocess.run([python, "-c", code, name, library], capture_output=True, check=False)
+    done = subprocess.run(
+        [options.python, "-c", code, name, options.places], capture_output=True, check=False
+    )
     return done.returncode == 0
 
 

@@ -18,10 +18,11 @@ WHY = gopark.hook.refusal()
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", lists.SHORT)
 def test_cpythons_own(name: str, tmp_path: Path) -> None:
-    if not suite.available(sys.executable, name):
+    options = suite.Options(sys.executable, True, tmp_path, 30.0, 60.0)
+    if not suite.available(options, name):
         pytest.skip(f"this CPython is installed without its test_{name}")
     resources = lists.RESOURCES.get(name, [])
-    patched = suite.Module(name, resources, suite.Options(sys.executable, True, tmp_path, 30.0, 60.0)).run()
+    patched = suite.Module(name, resources, options).run()
     bad = {
         record["test"]: record
         for record in patched.records.values()
