@@ -22,7 +22,7 @@ PATIENCE = 3.0
 @contextlib.contextmanager
 def server(builder: Builder, peer: Peer, *extra: str) -> Iterator[tuple[Child, str]]:
     """Start the peer's echo server; yields the process and its port."""
-    command = [*builder.command(peer.echo), "--port", "0", *extra]
+    command = [*peer.command(builder.command(peer.echo)), "--port", "0", *extra]
     with Child(command, SERVER_CORE, dict(peer.env)) as child:
         word, _, port = child.read_line(START_TIMEOUT).partition(" ")
         if word != "LISTENING":

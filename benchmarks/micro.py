@@ -28,6 +28,7 @@ CASES = (
     Case("select", "select over two channels that are ready", "us"),
     Case("wake", "wake of a waiter (semaphore), switch included", "us"),
     Case("lock", "uncontended lock + unlock", "us"),
+    Case("pipe", "a byte through a pipe: write + read, ready", "us"),
     Case("set_deadline", "set_read_deadline to a new time", "us"),
     Case("timers", "a timer armed and stopped, 1,000,000 at once", "us"),
     Case("sleep_overshoot", "overshoot of sleep(100 us), wall time", "us"),
@@ -37,14 +38,19 @@ PARKED = Case("parked_memory", "a parked goroutine or task", "KB")
 
 def cases_of(builder: Builder, peer: Peer) -> set[str]:
     """Ask the peer's program which cases it has."""
-    answer = run_json([*builder.command(peer.micro), "--list"], SERVER_CORE, TIMEOUT, dict(peer.env))
+    answer = run_json(
+        [*peer.command(builder.command(peer.micro)), "--list"], SERVER_CORE, TIMEOUT, dict(peer.env)
+    )
     return set(answer["cases"])
 
 
 def measure(builder: Builder, peer: Peer, case: Case, amount: float) -> dict[str, Any]:
     """One round of one case, in a process of its own; `amount` is in seconds, for memory in goroutines."""
     result = run_json(
-        [*builder.command(peer.micro), case.key, str(amount)], SERVER_CORE, TIMEOUT, dict(peer.env)
+        [*peer.command(builder.command(peer.micro)), case.key, str(amount)],
+        SERVER_CORE,
+        TIMEOUT,
+        dict(peer.env),
     )
     if case.unit == "KB":
         result["value"] /= 1e3

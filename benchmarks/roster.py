@@ -30,6 +30,11 @@ class Peer:
     micro: str = ""  # its micro-benchmarks
     busy: bool = False  # its echo server knows --yielding and --spinning
     env: tuple[tuple[str, str], ...] = ()
+    under: tuple[str, ...] = ()  # what stands before the file on Python's command line
+
+    def command(self, command: Sequence[str]) -> list[str]:
+        """The command line, given how the file is run by itself."""
+        return [command[0], *self.under, *command[1:]]
 
 
 def _gopark(key: str, name: str, pure: str) -> Peer:
@@ -57,7 +62,28 @@ PEERS = (
     Peer("gevent", "gevent", "gevent", "peers/gevent_echo.py", "peers/micro_gevent.py", True),
     Peer("trio", "trio", "trio", "peers/trio_echo.py", "peers/micro_trio.py", True),
     Peer("greenlet", "bare greenlet", "greenlet", micro="peers/micro_greenlet.py"),
-    Peer("threads", "threads", micro="peers/micro_threads.py"),
+    Peer("threads", "threads", "", "peers/socket_threads.py", "peers/micro_threads.py", True),
+    # The same two files, unmodified.
+    Peer(
+        "gopark-run",
+        "threads, gopark run",
+        "gopark",
+        "peers/socket_threads.py",
+        "peers/micro_threads.py",
+        True,
+        (("GOPARK_PURE", ""),),
+        ("-m", "gopark", "run"),
+    ),
+    Peer(
+        "gevent-patched",
+        "threads, gevent's patch",
+        "gevent",
+        "peers/socket_threads.py",
+        "peers/micro_threads.py",
+        True,
+        (("PYTHONPATH", str(HERE / "peers")),),  # it does not look where the file is
+        ("-m", "gevent.monkey"),
+    ),
 )
 
 
@@ -108,7 +134,7 @@ def check(peer: Peer) -> None:
     """Raise NotAvailable if the package that the peer needs is missing, or not what the peer's name says."""
     if peer.needs and importlib.util.find_spec(peer.needs) is None:
         raise NotAvailable(f"the Python package {peer.needs!r} is not installed")
-    if peer.key in ("gopark", "gopark-no-sysmon") and not _gopark_is_compiled():
+    if peer.key in ("gopark", "gopark-no-sysmon", "gopark-run") and not _gopark_is_compiled():
         raise NotAvailable("gopark is installed without its compiled core")
 
 

@@ -1,12 +1,13 @@
 """The micro-benchmarks for operating system threads with the standard library's threading and queue."""
 
+import os
 import socket
 import threading
 import time
 from itertools import repeat
 from queue import SimpleQueue
 
-from _micro import BATCH, CHUNK, Result, cpu, main, overshoot
+from _micro import BATCH, CHUNK, Result, anonymous_bytes, cpu, main, overshoot
 
 FEW = 1_000  # where a switch between threads makes an operation slow
 
@@ -83,6 +84,17 @@ def lock(seconds: float) -> Result:
     return cpu(chunk, CHUNK, seconds)
 
 
+def pipe(seconds: float) -> Result:
+    r, w = os.pipe()
+
+    def chunk() -> None:
+        for _ in repeat(None, CHUNK):
+            os.write(w, b"x")
+            os.read(r, 1)
+
+    return cpu(chunk, CHUNK, seconds)
+
+
 def set_deadline(seconds: float) -> Result:
     timeouts = [30 + i * 1e-3 for i in range(CHUNK)]
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -99,6 +111,37 @@ def sleep_overshoot(seconds: float) -> Result:
     return overshoot(time.sleep, seconds)
 
 
-CASES = (go_join, channel_unbuffered, channel_buffered, wake, lock, set_deadline, sleep_overshoot)
+def parked_memory(threads: float) -> Result:
+    """Idle Thread objects that have all started, and wait for an Event."""
+    count = min(int(threads), 10_000)
+    end = threading.Event()
+    started = threading.Semaphore(0)
+
+    def idle() -> None:
+        started.release()
+        end.wait()
+
+    threading.stack_size(64 * 1024)
+    before = anonymous_bytes()
+    for _ in range(count):
+        threading.Thread(target=idle, daemon=True).start()
+    for _ in range(count):
+        started.acquire()
+    used = anonymous_bytes() - before
+    end.set()
+    return {"value": used / count}
+
+
+CASES = (
+    go_join,
+    channel_unbuffered,
+    channel_buffered,
+    wake,
+    lock,
+    pipe,
+    set_deadline,
+    sleep_overshoot,
+    parked_memory,
+)
 
 main({case.__name__: case for case in CASES})
