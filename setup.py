@@ -36,6 +36,12 @@ GENERATED_C = "build/cython"
 CYTHON_FAST_THREAD_STATE = "0"
 
 COMPILE_ARGS = ["-O0", "-g"] if DEBUG else ["-O3", "-g0", "-fno-plt"]
+# What is an error from GCC 14 on: so no older one lets it pass.
+COMPILE_ARGS += [
+    "-Werror=incompatible-pointer-types",
+    "-Werror=int-conversion",
+    "-Werror=implicit-function-declaration",
+]
 
 MACROS = [("CYTHON_FAST_THREAD_STATE", CYTHON_FAST_THREAD_STATE)]
 if not DEBUG:
@@ -50,6 +56,7 @@ DIRECTIVES = {
     "wraparound": False,
     "initializedcheck": False,
     "cdivision": True,
+    "unraisable_tracebacks": False,  # what a __del__ raises is told by sys.unraisablehook, and not once more before it
     "auto_pickle": False,  # nothing in the core can be pickled
     "allow_none_for_extension_args": False,  # calls from Python; from C they are not checked, and need not be
 }

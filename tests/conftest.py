@@ -1,10 +1,17 @@
-"""For all tests: a child that a test waits for in vain is looked at before it is given up."""
+"""For all tests: a child that a test waits for in vain is looked at before it is given up, and Ctrl-C is not ignored."""
 
+import signal
 import subprocess
 import time
 from typing import Any
 
 from support import diagnosis
+
+# A shell without job control has what it starts in the background ignore these two; children inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 _communicate = subprocess.Popen.communicate
 _SLICE = 1.0  # s

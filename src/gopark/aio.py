@@ -171,7 +171,7 @@ class _Service:
 
     def look(self) -> None:
         """The run ends: does anybody but the main goroutine live who could use the loop?"""
-        if _p.allgs - {_p.maing, _p.reaper, self.goroutine}:
+        if _p.allgs.copy() - {_p.maing, _p.reaper, self.goroutine}:
             self.loop.call_later(_LOOK_AGAIN, self.look)
         else:
             self.loop.stop()

@@ -71,6 +71,27 @@ def test_the_unclosed_warning_as_an_error_does_not_keep_the_descriptor_open() ->
     b.close()
 
 
+def test_the_unclosed_warning_as_an_error_is_told_once() -> None:
+    done = python(
+        """
+        import warnings, gopark
+        from gopark import net
+        warnings.simplefilter("error")
+        def main():
+            a, b = net.pipe()
+            b.close()
+            del a
+        gopark.run(main)
+        """
+    )
+    assert done.stderr.count("ResourceWarning: unclosed") == 1, done.stderr
+
+
+def test_a_descriptor_object_without_init_goes_in_silence() -> None:
+    done = python("import gopark\nfrom gopark.poll.fd import FD\nFD.__new__(FD)\n")
+    assert done.stderr == ""
+
+
 @goroutines
 def test_close_by_the_readers_own_callback_does_not_wait_for_itself() -> None:
     a, b = net.pipe()

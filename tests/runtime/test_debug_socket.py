@@ -396,6 +396,22 @@ def test_it_never_keeps_a_program_from_ending(end: str, runtime_dir: Path) -> No
     assert names(runtime_dir) == []
 
 
+def test_a_program_that_closes_its_descriptor_ends_without_delay(runtime_dir: Path) -> None:
+    python(
+        """
+        import os, time, gopark
+        from gopark.runtime import debug_server
+        def main():
+            gopark.sleep(0.001)
+            os.close(debug_server._server.sock.fileno())
+        began = time.monotonic()
+        gopark.run(main)
+        assert time.monotonic() - began < debug_server._PATIENCE / 2
+        """
+    )
+    assert names(runtime_dir) == []
+
+
 def test_a_deadlock_is_seen_although_its_thread_exists(runtime_dir: Path) -> None:
     done = python(
         """

@@ -1,6 +1,7 @@
 """The timers' heap: against a naive model, its two kinds of laziness, tickers, and the clock it follows."""
 
 import random
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -269,3 +270,42 @@ def test_short_sleeps_are_not_late_by_the_slack() -> None:
         gopark.run(main)
     """).stdout
     assert out.strip() == "True"
+
+
+@pytest.mark.parametrize(
+    "seconds, ns",
+    [
+        (0.0, 0),
+        (1e-9, 1),
+        (1.5e-9, 2),
+        (-1.5e-9, -1),
+        (1e-12, 1),
+        (0.1, 100_000_000),
+        (9.1e9, 9_100_000_000_000_000_000),
+        (9.2e9, NEVER),
+        (-9.2e9, -NEVER),
+        (float("inf"), NEVER),
+        (float("-inf"), -NEVER),
+        (10**400, NEVER),
+        (-(10**400), -NEVER),
+        (2, 2_000_000_000),
+        (True, 1_000_000_000),
+        (Fraction(1, 3), 333_333_334),
+    ],
+)
+def test_seconds_become_nanoseconds_rounded_up(seconds: float, ns: int) -> None:
+    assert proc.seconds_to_ns(seconds, "seconds") == ns
+
+
+def test_a_subclass_of_float_is_as_long_as_it_says() -> None:
+    class Twice(float):
+        def __mul__(self, other: float) -> float:
+            return 2 * float(self) * other
+
+    assert proc.seconds_to_ns(Twice(1.0), "seconds") == 2_000_000_000
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), "1", None, 1j])
+def test_what_is_no_number_of_seconds_is_refused(seconds: Any) -> None:
+    with pytest.raises(TypeError, match="must be a number of seconds"):
+        proc.seconds_to_ns(seconds, "sleep: seconds")

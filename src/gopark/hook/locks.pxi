@@ -33,7 +33,7 @@ cdef class Semaphores(WaitQ):
             semaphores_parked[self.n] -= 1
             return False
         if mode == LOST and self.head is not None:
-            gp.waitnext = self.head
+            gp.link = self.head
             self.head.waitprev = gp
             self.head = gp
             self.size += 1
@@ -60,7 +60,7 @@ cdef class Semaphores(WaitQ):
         """*s* has been posted on this thread: wake the first who waits for it, and if it has lost once, give it to it."""
         cdef Goroutine gp = self.head
         while gp is not None and gp.waitval != s:
-            gp = gp.waitnext
+            gp = gp.link
         if gp is None:
             return 0
         if gp.parkmode == LOST:
@@ -75,7 +75,7 @@ cdef class Semaphores(WaitQ):
         cdef Goroutine following
         cdef int64_t taken = 0
         while gp is not None:
-            following = gp.waitnext
+            following = gp.link
             if gp.waitval != taken:
                 if sem_trywait(<sem_t *><uintptr_t>gp.waitval) == 0:
                     gp.waitval = 0

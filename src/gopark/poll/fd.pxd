@@ -1,5 +1,5 @@
 cimport cython
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from gopark.poll cimport quiet
 from gopark.poll.fd_mutex cimport FDMutex
 from gopark.runtime cimport _sys
@@ -22,22 +22,23 @@ cdef FDMutex _closed
 cdef class FD:
     cdef object __weakref__
     cdef readonly int sysfd
-    cdef readonly bint stream
-    cdef readonly bint is_socket
-    cdef public bint drained
-    cdef public bint trusting
+    cdef readonly signed char stream
+    cdef readonly signed char is_socket
+    cdef public signed char drained
+    cdef public signed char trusting
+    cdef public signed char owned
+    cdef signed char held
     cdef readonly str net
     cdef readonly FDMutex fdmu
     cdef readonly PollDesc pd
-    cdef public bint owned
     cdef WaitQ csema
     cdef object rawr
     cdef object raww
-    cdef bint held
     cdef public object laddr
     cdef public object raddr
     cdef public bytes laddr_raw
     cdef public bytes raddr_raw
+    cdef public uint64_t raddr4
     cpdef object init(self)
     cpdef object register(self)
     cpdef object readlock(self, str op)

@@ -64,9 +64,9 @@ class FD:
         self.drained = False
         self.trusting = is_socket and net[:3] == "tcp"
         self.fdmu = FDMutex(sysfd)
-        self.pd = _nobody  # its PollDesc, while registered
         # The descriptor is closed when this object goes, if not before; else it is somebody else's.
         self.owned = False
+        self.pd = _nobody  # its PollDesc, while registered
         self.csema: WaitQ | None = None  # a close that waits for the last reference
         self.rawr: Any = None  # the goroutine whose raw_read, or raw_write, is in the program's function
         self.raww: Any = None
@@ -75,6 +75,7 @@ class FD:
         self.raddr: sockaddr.Address = None
         self.laddr_raw: bytes | None = None  # laddr as the kernel gave it, not decoded yet
         self.raddr_raw: bytes | None = None  # raddr as the kernel gave it, not decoded yet
+        self.raddr4 = 0  # the same, if it is IPv4, as _sys.inet4 gives it: no object of its own
 
     def init(self) -> None:
         """Register with the poller.  OSError if that is impossible; the descriptor is still the caller's
@@ -88,6 +89,8 @@ class FD:
         self.pd.user = self.fdmu
 
     def __del__(self) -> None:
+        if not _sys.IS_COMPILED and "pd" not in self.__dict__:
+            return  # made without __init__: it has nothing
         if self.pd is _nobody:
             if self.owned and self.sysfd >= 0:
                 self.abort()  # it never came to life
@@ -129,7 +132,9 @@ class FD:
     def remote_addr(self) -> sockaddr.Address:
         """The peer's address, asked once; None if unknown or not connected."""
         if self.raddr is None:
-            if self.raddr_raw:
+            if self.raddr4:
+                self.raddr = sockaddr.unpack4(self.raddr4)
+            elif self.raddr_raw:
                 self.raddr = sockaddr.unpack(self.raddr_raw)
             elif self.is_socket and self.sysfd >= 0:
                 self.raddr = sockaddr.known(_sys.getpeername(self.sysfd))
@@ -401,7 +406,9 @@ class FD:
         conn.owned = True
         conn.trusting = self.trusting
         conn.laddr = laddr
-        conn.raddr_raw = raddr_raw  # decoded when somebody asks
+        conn.raddr4 = _sys.inet4(raddr_raw)  # decoded when somebody asks
+        if conn.raddr4 == 0:
+            conn.raddr_raw = raddr_raw
         try:
             conn.init()
         except BaseException as e:

@@ -33,6 +33,11 @@ def unpack(raw: bytes) -> Address:
     return raw
 
 
+def unpack4(n: int) -> Address:
+    """unpack, of what _sys.inet4 made of it."""
+    return socket.inet_ntop(socket.AF_INET, (n >> 16).to_bytes(4, "big")), n & 0xFFFF
+
+
 def pack(family: int, addr: Address) -> bytes:
     """What unpack takes apart, for bind and connect.  *addr* has been checked: its host is a number."""
     head = struct.pack("=H", family)

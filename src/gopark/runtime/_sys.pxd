@@ -1,5 +1,5 @@
 # C-level face of _sys.pyx: what the compiled core calls directly.  Its interpreted twin is _sys_py.py.
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MIN, int64_t, uint32_t, uint64_t
 
 cdef extern from "<sys/epoll.h>" nogil:
     ctypedef union epoll_data_t:
@@ -29,6 +29,21 @@ cdef inline Py_ssize_t count(object n) noexcept:
             PyErr_Clear()
             c = -1
     return c
+
+cdef extern from "Python.h":
+    int PyFloat_CheckExact(object x)
+    double PyFloat_AS_DOUBLE(object x) noexcept
+
+cdef inline int64_t float_ns(object seconds) noexcept:
+    # seconds as ns, rounded up, if it is a float, and they fit; else INT64_MIN.
+    cdef double ns
+    cdef int64_t whole
+    if PyFloat_CheckExact(seconds):
+        ns = PyFloat_AS_DOUBLE(seconds) * 1e9
+        if -9.2e18 < ns < 9.2e18:
+            whole = <int64_t>ns
+            return whole + (ns > <double>whole)
+    return INT64_MIN
 
 cdef inline void headroom() noexcept:
     pass  # C code has its own stack: the interpreter's limit is not in its way
@@ -61,6 +76,7 @@ cpdef int bind(int fd, bytes address) noexcept
 cpdef int connect(int fd, bytes address) noexcept
 cpdef int listen(int fd, int backlog) noexcept
 cpdef object accept4(int fd)
+cpdef uint64_t inet4(bytes raw) noexcept
 cpdef object getsockname(int fd)
 cpdef object getpeername(int fd)
 cpdef int setsockopt(int fd, int level, int option, object value) except? -1

@@ -320,6 +320,11 @@ def count(n: object) -> int:
     return n if type(n) is int and 0 <= n <= sys.maxsize else -1
 
 
+def float_ns(seconds: object) -> int:
+    """*seconds* as ns, rounded up, if C can say it: not here."""
+    return -0x8000000000000000
+
+
 _margin = 60  # frames that the scheduler may need, and those that Python counts although they are another greenlet's
 
 
@@ -506,7 +511,7 @@ def preempt_handler(
 
 
 # Where PyThreadState.tracing is: nothing else says whether a trace function or a callback of sys.monitoring runs.
-_TRACING_OFFSET = {(3, 11): 44, (3, 12): 44, (3, 13): 60}.get(sys.version_info[:2])
+_TRACING_OFFSET = {(3, 11): 44, (3, 12): 44, (3, 13): 60, (3, 14): 60, (3, 15): 64}.get(sys.version_info[:2])
 
 
 def tracing() -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 _DONTWAIT = _socket.MSG_DONTWAIT
 _NOSIGNAL = _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL
 _AF_UNIX = int(_socket.AF_UNIX)
+_INET = _struct.pack("=H", _socket.AF_INET)
 
 
 class _Borrowed(_socket.socket):
@@ -258,6 +259,13 @@ def accept4(fd: int) -> "tuple[int, bytes] | int":
         return e.errno or _errno.EIO
     _os.set_blocking(new, False)
     return new, _pack(peer)
+
+
+def inet4(raw: bytes) -> int:
+    """A packed IPv4 address with its port as one number, address << 16 | port; 0 for what is none."""
+    if len(raw) < 8 or raw[:2] != _INET:
+        return 0
+    return int.from_bytes(raw[4:8] + raw[2:4], "big")
 
 
 def getsockname(fd: int) -> "bytes | int":

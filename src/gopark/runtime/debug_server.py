@@ -131,12 +131,13 @@ class Server:
         """No more answers, and nothing left behind."""
         self.remove()
         if self.sock is not None:
+            patience = _PATIENCE
             try:
                 self.sock.shutdown(_socket.SHUT_RDWR)
             except OSError:
-                pass
+                patience = 0.0  # the program has closed the descriptor: the thread will never hear of it
             # The thread must have left the descriptor before it is closed, or it could come upon its successor.
-            if self.ended.acquire(timeout=_PATIENCE):
+            if self.ended.acquire(timeout=patience):
                 self.ended.release()
             else:
                 self.sock, self.spare = None, -1  # it closes the one when it comes to it

@@ -1,5 +1,5 @@
 cimport cython
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from gopark.runtime.timers cimport Timer
 
 cdef int _RUNNABLE
@@ -28,12 +28,16 @@ cdef class Goroutine:
     cdef public signed char wake
     cdef public signed char parkmode
     cdef signed char guest
+    cdef public signed char collected
+    cdef public signed char forked
     cdef public int shield
     cdef public int nopreempt
     cdef readonly int creator_lasti
-    cdef public bint collected
-    cdef public bint forked
-    cdef Goroutine schedlink
+    cdef readonly uint32_t parkseq
+    cdef Goroutine link
+    cdef Goroutine waitprev
+    cdef Goroutine allnext
+    cdef Goroutine allprev
     cdef public object stack
     cdef public object fn
     cdef public tuple args
@@ -42,9 +46,6 @@ cdef class Goroutine:
     cdef public str waitreason
     cdef readonly int64_t waitsince
     cdef readonly ParkLock parklock
-    cdef readonly uint64_t parkseq
-    cdef Goroutine waitnext
-    cdef Goroutine waitprev
     cdef int64_t waitval
     cdef Timer timer
     cdef public object pending
@@ -56,6 +57,18 @@ cdef class Goroutine:
     cdef readonly object creator
     cdef public object label
     cpdef object take_pending(self)
+
+cdef class AllGs:
+    cdef Goroutine head
+    cdef readonly Py_ssize_t size
+    @cython.locals(gp=Goroutine, out=list)
+    cpdef list members(self)
+    cpdef set copy(self)
+    cpdef object add(self, Goroutine gp)
+    @cython.locals(before=Goroutine, after=Goroutine)
+    cpdef object discard(self, Goroutine gp)
+    @cython.locals(gp=Goroutine)
+    cpdef object clear(self)
 
 cdef class GList:
     cdef Goroutine head

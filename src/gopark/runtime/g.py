@@ -5,7 +5,7 @@ Structures only: every field says what it means.  How they are scheduled is proc
 
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import Context
 from types import CodeType
 from typing import Any, NoReturn, Protocol
@@ -205,7 +205,11 @@ class Goroutine:
     ) -> None:
         self.id = 0  # 1 is the main goroutine
         self.status = _RUNNABLE
-        self.schedlink: Goroutine | None = None  # next in the run queue it is on
+        # Next in the run queue, or in the WaitQ (sema.py), that it is on: it is on one of them at most.
+        self.link: Goroutine | None = None
+        self.waitprev: Goroutine | None = None  # before it in that WaitQ
+        self.allnext: Goroutine | None = None  # neighbours in AllGs
+        self.allprev: Goroutine | None = None
         self.stack: Any = None  # its greenlet; None before it first runs and after it has ended
         self.fn = fn
         self.args: tuple[Any, ...] | None = args
@@ -218,8 +222,6 @@ class Goroutine:
         self.guest = 0  # 1: stack may be a greenlet of the program's own
         self.parkseq = 0  # counts parks: a timer armed for another park is stale
         self.wake = WAKE_READY
-        self.waitnext: Goroutine | None = None  # neighbours in the WaitQ it is parked on (sema.py)
-        self.waitprev: Goroutine | None = None
         self.waitval = 0  # the WaitQ owner's: how much a semaphore's waiter asks for
         self.timer: Timer | None = None  # for timed parks; made on first use
         self.pending: BaseException | None = None  # raised where it is parked, or at its next park
@@ -324,8 +326,66 @@ class Handed:
         self.fn()
 
 
+class AllGs:
+    """The goroutines that have not ended, linked through themselves: no allocation, and no table that is mostly empty.
+
+    The compiled core's: a step here is not one where threads change between any two bytecodes.  The interpreted core has a
+    set, whose methods these are."""
+
+    def __init__(self) -> None:
+        self.head: Goroutine | None = None
+        self.size = 0
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[Goroutine]:
+        return iter(self.members())
+
+    def members(self) -> list[Goroutine]:
+        """All, as they are at one moment."""
+        # In two steps: the collector, and with it the program's code, may run where the list is made, not where it grows.
+        out: list[Goroutine] = []
+        gp = self.head
+        while gp is not None:
+            out.append(gp)
+            gp = gp.allnext
+        return out
+
+    def copy(self) -> set[Goroutine]:
+        return set(self.members())
+
+    def add(self, gp: Goroutine) -> None:  # atomic
+        if gp.allprev is not None or self.head is gp:
+            return
+        gp.allnext = self.head
+        if self.head is not None:
+            self.head.allprev = gp
+        self.head = gp
+        self.size += 1
+
+    def discard(self, gp: Goroutine) -> None:  # atomic
+        before = gp.allprev
+        after = gp.allnext
+        if before is not None:
+            before.allnext = after
+        elif self.head is gp:
+            self.head = after
+        else:
+            return
+        if after is not None:
+            after.allprev = before
+        gp.allnext = gp.allprev = None
+        self.size -= 1
+
+    def clear(self) -> None:
+        """Forget all; none keeps another alive."""
+        for gp in self.members():
+            self.discard(gp)
+
+
 class GList:
-    """A first-in first-out list of runnable goroutines, linked through schedlink: no allocation."""
+    """A first-in first-out list of runnable goroutines, linked through link: no allocation."""
 
     def __init__(self) -> None:
         self.head: Goroutine | None = None
@@ -340,17 +400,17 @@ class GList:
         if self.tail is None:
             self.head = gp
         else:
-            self.tail.schedlink = gp
+            self.tail.link = gp
         self.tail = gp
         self.size += 1
 
     def pop(self) -> Goroutine | None:  # atomic
         gp = self.head
         if gp is not None:
-            self.head = gp.schedlink
+            self.head = gp.link
             if self.head is None:
                 self.tail = None
-            gp.schedlink = None
+            gp.link = None
             self.size -= 1
         return gp
 
@@ -361,7 +421,7 @@ class GList:
         if self.tail is None:
             self.head = other.head
         else:
-            self.tail.schedlink = other.head
+            self.tail.link = other.head
         self.tail = other.tail
         self.size += other.size
         other.head = other.tail = None
@@ -378,5 +438,5 @@ class GList:
         gp = self.head
         while gp is not None:
             out.append(gp.id)
-            gp = gp.schedlink
+            gp = gp.link
         return out

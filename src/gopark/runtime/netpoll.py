@@ -176,7 +176,8 @@ def poll_set_deadline(pd: PollDesc, when: int, mode: int) -> None:
         netpollgoready(polldesc.netpollunblock(pd, _W, False))
     if _p.timers.first < _p.timers.waituntil:
         _p.timers.end_wait()
-    _p.timers.tidy()
+    if _p.timers.stale:
+        _p.timers.tidy()
 
 
 def change_deadlines(pd: PollDesc, rd: int, wd: int) -> None:  # atomic

@@ -132,6 +132,10 @@ class EpollPoller(Poller):
         except OSError:
             time.sleep(_RETRY_S)
             raise
+        try:
+            g.rare().watch_signals()  # there could be no signal pipe either
+        except OSError:
+            pass  # P tries again each second
 
     def netpollsignal(self) -> int:
         """A descriptor for signal.set_wakeup_fd: a signal then ends a blocking netpoll even if it arrives just before the

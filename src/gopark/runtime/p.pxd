@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint64_t
 from gopark.runtime cimport _sys
 from gopark.runtime cimport polldesc
 from gopark.runtime cimport proc
-from gopark.runtime.g cimport GList, Goroutine, Hook
+from gopark.runtime.g cimport AllGs, GList, Goroutine, Hook
 from gopark.runtime.poller cimport Poller
 from gopark.runtime.tally cimport Tally
 from gopark.runtime.timers cimport TimerHeap
@@ -47,7 +47,7 @@ cdef class P:
     cdef public object injected
     cdef public bint attention
     cdef public bint polling
-    cdef readonly set allgs
+    cdef readonly AllGs allgs
     cdef public uint64_t nextid
     cdef public Py_ssize_t external
     cdef readonly int64_t coarse

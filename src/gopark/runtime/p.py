@@ -8,7 +8,7 @@ from collections import deque
 from typing import Any
 
 from gopark.runtime import _sys, g, polldesc, proc, tally
-from gopark.runtime.g import GList, Goroutine, Handed, Hook
+from gopark.runtime.g import AllGs, GList, Goroutine, Handed, Hook
 from gopark.runtime.poller import Poller
 from gopark.runtime.tally import Tally
 from gopark.runtime.timers import TimerHeap
@@ -70,7 +70,7 @@ class P:
         )  # by other threads, signal handlers: goroutines, functions to call
         self.attention = False  # injected is not empty.  Set after the append, cleared before the pops
         self.polling = False  # the thread is in, or about to enter, a blocking netpoll
-        self.allgs: set[Goroutine] = set()
+        self.allgs: AllGs | set[Goroutine] = AllGs() if _sys.IS_COMPILED else set()
         self.nextid = 1
         self.external = 0  # blocking calls in flight: each will inject
         self.coarse = 0  # the coarse clock at the last scheduling decision, ns
@@ -98,7 +98,7 @@ class P:
         self.timers = TimerHeap()
         self.poller = Poller()
         self.tally = Tally()
-        self.gfree, self.allgs, self.injected = [], set(), deque()
+        self.gfree, self.allgs, self.injected = [], AllGs(), deque()
 
     # -- the main loop -------------------------------------------------------------------------------------------------
 
@@ -213,7 +213,7 @@ class P:
         """track, for one of a list: not always the first, which waits least."""
         gp = torun.head
         for _ in range(self.schedtick % torun.size):
-            gp = gp.schedlink  # type: ignore[union-attr]
+            gp = gp.link  # type: ignore[union-attr]
         self.track(gp)  # type: ignore[arg-type]
 
     def block(self) -> bool:

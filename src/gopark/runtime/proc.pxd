@@ -17,6 +17,7 @@ cdef int _RUNNING_P
 cdef int _ENDING
 cdef int _CLOSING
 cdef int64_t _NEVER
+cdef int64_t _NO_NS
 cdef int _GFREE_MAX
 cdef int _LATECOMERS
 cdef object _Coroutine
@@ -62,6 +63,7 @@ cpdef object gosched()
 cdef object yield_to(GList queue)
 @cython.locals(now=int64_t)
 cpdef int64_t deadline_after(int64_t ns) except -1
+@cython.locals(fast=int64_t)
 cpdef int64_t seconds_to_ns(object seconds, str what) except? -1
 @cython.locals(p=P, gp=Goroutine, here=bint)
 cpdef Goroutine newproc(object fn, tuple args, object kwargs)

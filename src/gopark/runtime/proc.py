@@ -38,6 +38,7 @@ _ENDING = ENDING
 _CLOSING = CLOSING
 
 _NEVER = 0x7FFFFFFFFFFFFFFF
+_NO_NS = -0x8000000000000000  # _sys.float_ns could not say
 _GFREE_MAX = 512  # finished stacks kept for reuse
 _LATECOMERS = (
     1000  # how many goroutines other threads may start while a run ends: more would keep it from its end
@@ -56,8 +57,16 @@ class SleepLock(ParkLock):
 
 
 _p = P()
-g.set_bury(_p.bury)
 _sleeplock = SleepLock()
+
+
+def bury(gp: Goroutine) -> bool:
+    """P.bury."""
+    return _p.bury(gp)
+
+
+# Not the bound method: what Cython makes of a cpdef method as an object calls it with an argument too few.
+g.set_bury(bury)
 
 
 def nanotime() -> int:
@@ -350,6 +359,9 @@ def deadline_after(ns: int) -> int:
 
 def seconds_to_ns(seconds: Any, what: str) -> int:
     """Seconds (int or float) as ns, rounded up so that no wait ends early.  Too large: never."""
+    fast = _sys.float_ns(seconds)
+    if fast != _NO_NS:
+        return fast
     try:
         ns = seconds * 1e9
         if ns >= 9.2e18:

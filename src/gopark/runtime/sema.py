@@ -34,7 +34,7 @@ class WaitQ(ParkLock):
         if self.tail is None:
             self.head = gp
         else:
-            self.tail.waitnext = gp
+            self.tail.link = gp
         self.tail = gp
         self.size += 1
         return True
@@ -48,16 +48,16 @@ class WaitQ(ParkLock):
 
     def unlink(self, gp: Goroutine) -> None:  # atomic
         before = gp.waitprev
-        after = gp.waitnext
+        after = gp.link
         if before is None:
             self.head = after
         else:
-            before.waitnext = after
+            before.link = after
         if after is None:
             self.tail = before
         else:
             after.waitprev = before
-        gp.waitprev = gp.waitnext = None
+        gp.waitprev = gp.link = None
         self.size -= 1
 
     def after_fork(self) -> None:  # atomic

@@ -30,4 +30,4 @@ cdef class Tally:
     cpdef object hold(self, int64_t ns, uint64_t tick, uint64_t gid)
 
 @cython.locals(gp=Goroutine)
-cpdef object census(set allgs)
+cpdef object census(object allgs)

@@ -12,7 +12,7 @@ coarse clock, whose resolution is added, so one that is a tick longer than that 
 Its stack is best noted while it lasts, by the preemption handler, which runs at the first Python instruction after 10 ms;
 else it is that of its park."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from gopark.runtime import g
@@ -108,7 +108,7 @@ class Tally:
         self.noted = ""
 
 
-def census(allgs: set[Goroutine]) -> tuple[dict[str, int], dict[str, int]]:
+def census(allgs: Iterable[Goroutine]) -> tuple[dict[str, int], dict[str, int]]:
     """How many goroutines there are by state, and by what those wait for that wait."""
     states: dict[str, int] = {}
     reasons: dict[str, int] = {}

@@ -170,13 +170,13 @@ class Cond(Waiters):
         gp = self.head
         if gp is None:
             return
-        after = gp.waitnext
+        after = gp.link
         self.head = after
         if after is None:
             self.tail = None
         else:
             after.waitprev = None
-        gp.waitnext = None
+        gp.link = None
         self.size -= 1
         assert gp.waitval != _SIGNALLED
         parked = gp.waitval == _PARKED

@@ -85,13 +85,13 @@ class Mutex(Waiters):
         else:
             gp.waitval = _OWNS
             self.handoffs += 1
-        after = gp.waitnext
+        after = gp.link
         self.head = after
         if after is None:
             self.tail = None
         else:
             after.waitprev = None
-        gp.waitnext = None
+        gp.link = None
         self.size -= 1
         # atomic: end
         ready(gp)
@@ -116,7 +116,7 @@ class Mutex(Waiters):
             mode = _AWOKE
 
     def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
-        assert gp.waitprev is None and gp.waitnext is None, "on two waiting lists"
+        assert gp.waitprev is None and gp.link is None, "on two waiting lists"
         if mode == _AWOKE:
             self.woken = False
         if not self.locked:
@@ -129,14 +129,14 @@ class Mutex(Waiters):
                 self.tail = gp
             else:
                 after.waitprev = gp
-                gp.waitnext = after
+                gp.link = after
             self.head = gp
         else:
             before = self.tail
             if before is None:
                 self.head = gp
             else:
-                before.waitnext = gp
+                before.link = gp
                 gp.waitprev = before
             self.tail = gp
         self.size += 1

@@ -71,27 +71,27 @@ class Once(Waiters):
         gp = self.head
         if gp is None:
             return False
-        after = gp.waitnext
+        after = gp.link
         self.head = after
         if after is None:
             self.tail = None
         else:
             after.waitprev = None
-        gp.waitnext = None
+        gp.link = None
         self.size -= 1
         # atomic: end
         ready(gp)
         return True
 
     def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
-        assert gp.waitprev is None and gp.waitnext is None, "on two waiting lists"
+        assert gp.waitprev is None and gp.link is None, "on two waiting lists"
         if self.state == _DONE:
             return False
         before = self.tail
         if before is None:
             self.head = gp
         else:
-            before.waitnext = gp
+            before.link = gp
             gp.waitprev = before
         self.tail = gp
         self.size += 1

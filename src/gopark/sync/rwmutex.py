@@ -100,13 +100,13 @@ class RWMutex(Waiters):
             return
         # The last reader hands over to the first writer.
         self.locked = True
-        after = gp.waitnext
+        after = gp.link
         self.head = after
         if after is None:
             self.tail = None
         else:
             after.waitprev = None
-        gp.waitnext = None
+        gp.link = None
         self.size -= 1
         # atomic: end
         ready(gp)
@@ -124,7 +124,7 @@ class RWMutex(Waiters):
         gp = self.rhead
         if gp is not None:
             self.readers += 1
-            after = gp.waitnext
+            after = gp.link
             self.rhead = after
             if after is None:
                 self.rtail = None
@@ -136,14 +136,14 @@ class RWMutex(Waiters):
             if gp is None or self.readers != 0:
                 return False
             self.locked = True
-            after = gp.waitnext
+            after = gp.link
             self.head = after
             if after is None:
                 self.tail = None
             else:
                 after.waitprev = None
             self.size -= 1
-        gp.waitnext = None
+        gp.link = None
         # atomic: end
         ready(gp)
         return True
@@ -154,7 +154,7 @@ class RWMutex(Waiters):
         return RLocker(self)
 
     def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
-        assert gp.waitprev is None and gp.waitnext is None, "on two waiting lists"
+        assert gp.waitprev is None and gp.link is None, "on two waiting lists"
         if mode == _READ:
             if not self.locked and self.head is None:
                 self.readers += 1
@@ -163,7 +163,7 @@ class RWMutex(Waiters):
             if before is None:
                 self.rhead = gp
             else:
-                before.waitnext = gp
+                before.link = gp
                 gp.waitprev = before
             self.rtail = gp
             self.rsize += 1
@@ -175,7 +175,7 @@ class RWMutex(Waiters):
             if before is None:
                 self.head = gp
             else:
-                before.waitnext = gp
+                before.link = gp
                 gp.waitprev = before
             self.tail = gp
             self.size += 1
@@ -195,16 +195,16 @@ class RWMutex(Waiters):
         before = gp.waitprev
         if before is None and self.rhead is not gp:
             return False
-        after = gp.waitnext
+        after = gp.link
         if before is None:
             self.rhead = after
         else:
-            before.waitnext = after
+            before.link = after
         if after is None:
             self.rtail = before
         else:
             after.waitprev = before
-        gp.waitprev = gp.waitnext = None
+        gp.waitprev = gp.link = None
         self.rsize -= 1
         return True
 

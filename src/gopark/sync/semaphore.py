@@ -78,13 +78,13 @@ class Semaphore(Waiters):
             return False
         self.free -= gp.waitval
         assert 0 <= self.free <= self.total
-        after = gp.waitnext
+        after = gp.link
         self.head = after
         if after is None:
             self.tail = None
         else:
             after.waitprev = None
-        gp.waitnext = None
+        gp.link = None
         self.size -= 1
         # atomic: end
         ready(gp)
@@ -97,7 +97,7 @@ class Semaphore(Waiters):
         return k
 
     def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
-        assert gp.waitprev is None and gp.waitnext is None, "on two waiting lists"
+        assert gp.waitprev is None and gp.link is None, "on two waiting lists"
         before = self.tail
         if before is None:
             if self.free >= gp.waitval:
@@ -105,7 +105,7 @@ class Semaphore(Waiters):
                 return False
             self.head = gp
         else:
-            before.waitnext = gp
+            before.link = gp
             gp.waitprev = before
         self.tail = gp
         self.size += 1

@@ -34,12 +34,12 @@ class Waiters(ParkLock):
         self.size = 0  # linked now
 
     def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
-        assert gp.waitprev is None and gp.waitnext is None, "on two waiting lists"
+        assert gp.waitprev is None and gp.link is None, "on two waiting lists"
         gp.waitprev = self.tail
         if self.tail is None:
             self.head = gp
         else:
-            self.tail.waitnext = gp
+            self.tail.link = gp
         self.tail = gp
         self.size += 1
         return True
@@ -49,16 +49,16 @@ class Waiters(ParkLock):
         before = gp.waitprev
         if before is None and self.head is not gp:
             return False
-        after = gp.waitnext
+        after = gp.link
         if before is None:
             self.head = after
         else:
-            before.waitnext = after
+            before.link = after
         if after is None:
             self.tail = before
         else:
             after.waitprev = before
-        gp.waitprev = gp.waitnext = None
+        gp.waitprev = gp.link = None
         self.size -= 1
         return True
 

@@ -97,20 +97,20 @@ class WaitGroup(Waiters):
         gp = self.head
         if gp is None or gp.waitval >= self.round:
             return False
-        after = gp.waitnext
+        after = gp.link
         self.head = after
         if after is None:
             self.tail = None
         else:
             after.waitprev = None
-        gp.waitnext = None
+        gp.link = None
         self.size -= 1
         # atomic: end
         ready(gp)
         return True
 
     def parkcommit(self, gp: Goroutine, mode: int) -> bool:  # atomic
-        assert gp.waitprev is None and gp.waitnext is None, "on two waiting lists"
+        assert gp.waitprev is None and gp.link is None, "on two waiting lists"
         if self.count == 0:
             return False
         gp.waitval = self.round
@@ -118,7 +118,7 @@ class WaitGroup(Waiters):
         if before is None:
             self.head = gp
         else:
-            before.waitnext = gp
+            before.link = gp
             gp.waitprev = before
         self.tail = gp
         self.size += 1
