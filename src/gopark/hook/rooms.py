@@ -1,6 +1,6 @@
 """What patch() does, step by step, each with its undo: one line a room."""
 
-from gopark.hook import _hook, spawn, wanted
+from gopark.hook import _hook, blocked, spawn, wanted
 from gopark.runtime.start import Step
 
 
@@ -20,5 +20,6 @@ STEPS = (
     Step("signals", _hook.signals_start, _hook.signals_stop),
     Step("offload", _hook.offload_start, _hook.offload_stop),
     Step("slots", _hook_all, _hook.slots_unhook),
+    Step("blocked", blocked.start, blocked.stop),
     Step("spawned children", spawn.install, spawn.uninstall),
 )

@@ -47,6 +47,12 @@ cdef extern from "_sysmon.h" nogil:
     int gopark_sysmon_start()
     void gopark_sysmon_stop()
     void gopark_sysmon_forked()
+    int gopark_blocked_wanted "gopark_blocked.wanted"
+    int gopark_blocked_ready "gopark_blocked.ready"
+    long gopark_blocked_number "gopark_blocked.call"
+    const char *gopark_blocked_library "gopark_blocked.library"
+    const char *gopark_blocked_call(long number)
+    int gopark_blocked_take(int64_t *ns)
     void gopark_preempt_postpone()
 
 cdef extern from "Python.h":
@@ -563,6 +569,28 @@ def sysmon_set(int64_t slice, bint preempt) -> None:
     """The time slice (ns), and whether preemption is on."""
     gopark_sysmon.slice = slice
     gopark_sysmon.preempt = preempt
+
+
+def sysmon_watch(bint wanted) -> None:
+    """Note what has the thread in C for long."""
+    global gopark_blocked_wanted, gopark_blocked_ready
+    gopark_blocked_ready = 0
+    gopark_blocked_wanted = wanted
+
+
+def sysmon_blocked():
+    """In the preemption handler: None, or (ns, what, library) of the C code that has just had the thread for long.  What: a system
+    call's name, or "" if it computed."""
+    global gopark_blocked_ready
+    cdef int64_t ns = 0
+    cdef int kind = gopark_blocked_take(&ns)
+    if kind == 0:
+        return None
+    if kind == 2:
+        return ns, "", ""
+    said = ns, gopark_blocked_call(gopark_blocked_number).decode(), gopark_blocked_library.decode("utf-8", "replace")
+    gopark_blocked_ready = 0
+    return said
 
 
 def sysmon_counters() -> tuple[int, int]:

@@ -600,6 +600,15 @@ def sysmon_set(slice: int, preempt: bool) -> None:
     _sysmon.preempt = preempt
 
 
+def sysmon_watch(wanted: bool) -> None:
+    """The hooks', which the interpreted core does not have."""
+
+
+def sysmon_blocked() -> tuple[int, str, str] | None:
+    """The same."""
+    return None
+
+
 def sysmon_counters() -> tuple[int, int]:
     """(times that sysmon woke, preemptions that it asked for)."""
     return _sysmon.rounds, _sysmon.requests

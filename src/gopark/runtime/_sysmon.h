@@ -89,6 +89,8 @@ static int gopark_sysmon_look(void) {
                                                                                    : GOPARK_THREAD_SITS;
 }
 
+#include "_blocked.h"
+
 /* What gopark_sysmon_look needs; without it no wait is ever cut. */
 static void gopark_sysmon_prepare(void) {
     char path[48];
@@ -125,6 +127,7 @@ static void gopark_sysmon_cut(void) {
 static void gopark_sysmon_ask(void) {
     int look = gopark_sysmon_look();
     if (look == GOPARK_THREAD_SITS && GOPARK_LOAD(requested) != 0) return; /* it cannot have looked yet */
+    if (gopark_blocked.wanted) gopark_blocked_ask(gopark_sysmon_now());
     if (look == GOPARK_THREAD_IN_LOCK) gopark_sysmon_cut();
     GOPARK_STORE(requested, look == GOPARK_THREAD_IN_LOCK ? GOPARK_BLOCKED : GOPARK_RUNS);
     __atomic_fetch_add(&gopark_sysmon.requests, 1, __ATOMIC_RELAXED);
@@ -168,6 +171,7 @@ static void *gopark_sysmon_main(void *unused) {
             continue;
         }
         asleep = 0;
+        if (gopark_blocked.wanted && gopark_sysmon.status >= 0) gopark_blocked_look(now);
         if (GOPARK_LOAD(tick) != tick) {
             tick = GOPARK_LOAD(tick);
             since = now;

@@ -332,7 +332,7 @@ def stack(all: bool = True) -> str:
             foreign.asking.discard(me)
 
 
-def _captured(gid: int, frame: FrameType | None) -> str:
+def captured(gid: int, frame: FrameType | None) -> str:
     """Where a goroutine is that has the thread, or had it until just now: what the scheduler's tally keeps."""
     gp = next((gp for gp in list(_p.allgs) if gp.id == gid), None)
     if gp is None:
@@ -347,7 +347,7 @@ def _captured(gid: int, frame: FrameType | None) -> str:
     return text(Snapshot(gid, name, "running", "", 0.0, "", frames, (), created, gp.parent_id))
 
 
-_p.tally.capture = _captured
+_p.tally.capture = captured
 
 
 def report() -> str:

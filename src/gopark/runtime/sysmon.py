@@ -191,8 +191,19 @@ def interrupt(gp: Goroutine, exc: BaseException) -> None:
         _hurried[gp] = exc
 
 
+# The hooks': told(ns, call, library, frame) of C code that had the thread for that long.
+told: Callable[[int, str, str, FrameType], None] | None = None
+
+
 def _look(frame: FrameType) -> None:
     """A preemption is requested: note where the goroutine is, if it has had the thread for long."""
+    if told is not None:
+        try:
+            said = _sys.sysmon_blocked()
+            if said is not None:
+                told(*said, frame)
+        except Exception:
+            pass  # no memory, no room on the stack: nothing of ours may be raised here
     held = _sys.coarsetime() - _p.since
     if _p.curg is not None and held >= tally.HOLD_NS and len(_p.allgs) > 1:
         _p.tally.look(held, _p.schedtick, _p.lastid, frame)

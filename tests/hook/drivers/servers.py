@@ -148,7 +148,7 @@ def mariadb() -> Iterator[dict[str, Any]]:
         args += ["--bind-address=127.0.0.1", "--skip-name-resolve", "--max-connections=200"]
         args += ["--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=0", "--skip-log-bin"]
         setup = where / "setup.sql"
-        setup.write_text("CREATE USER t@'127.0.0.1' IDENTIFIED BY 't'; GRANT ALL ON *.* TO t@'127.0.0.1';")
+        setup.write_text("CREATE USER t@'127.0.0.1' IDENTIFIED BY 't';\nGRANT ALL ON *.* TO t@'127.0.0.1';\n")
         setup.chmod(0o644)
         args += [f"--init-file={setup}"]
         with server([command, *args], answers("127.0.0.1", port), where / "log", **who):
