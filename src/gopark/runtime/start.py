@@ -11,7 +11,18 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from gopark.runtime import _sys, debug_server, debug_signals, g, handover, interrupts, netpoll, proc, sysmon
+from gopark.runtime import (
+    _sys,
+    debug_server,
+    debug_signals,
+    g,
+    handover,
+    importing,
+    interrupts,
+    netpoll,
+    proc,
+    sysmon,
+)
 from gopark.runtime.g import Goroutine
 
 _p = proc.getp()
@@ -152,6 +163,7 @@ _POLLER = Step("poller", netpoll.poll_server_init, _nothing)  # descriptors outl
 _REQUESTS = Step("requests of other threads", _nothing, handover.late)
 _SCHEDULER = Step("scheduler", _begin, _p.end)
 _GC = Step("collections", _watch_gc, _unwatch_gc)
+_IMPORTS = Step("imports", importing.install, importing.uninstall)
 _SYSMON = Step("sysmon", sysmon.start, sysmon.stop)
 _DEBUG_SERVER = Step("debug socket", start_debug_server, debug_server.stop)
 # Ctrl-C is the first to be taken and the last to be given back: in between it interrupts no step.
@@ -163,6 +175,7 @@ _MAIN_THREAD = (
     Step("dump signals", debug_signals.install, debug_signals.restore),
     Step("signals", interrupts.watch_signals, interrupts.unwatch_signals),
     _GC,
+    _IMPORTS,
     _SYSMON,
     _DEBUG_SERVER,
 )
@@ -173,6 +186,7 @@ _OTHER_THREAD = (
     _SCHEDULER,
     _GUARD,
     _GC,
+    _IMPORTS,
     _SYSMON,
     _DEBUG_SERVER,
 )
