@@ -4,6 +4,7 @@
 """
 
 import importlib
+from types import ModuleType
 from typing import Any
 
 from gopark import _eager, _pure
@@ -96,10 +97,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "aio":  # on demand: it takes asyncio with it
-        return importlib.import_module("gopark.aio")
-    raise AttributeError(f"module 'gopark' has no attribute {name!r}")
+class _Late(ModuleType):
+    """A module that is imported when something of it is used; from then on it is in this one's place.
 
+    Not a __getattr__ of the package's own: CPython would then look up `gopark.go` and all the others anew each time."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+aio = _Late("gopark.aio")  # it takes asyncio with it
 
 _eager.resolve()

@@ -90,6 +90,21 @@ def test_nothing_is_left_to_be_imported_later() -> None:
     assert python(program, PYTHON_LAZY_IMPORTS="all").stdout == ""
 
 
+def test_aio_comes_with_asyncio_when_it_is_used_and_costs_nothing_before() -> None:
+    python(
+        """
+        import sys, gopark
+        from gopark import aio
+        assert "asyncio" not in sys.modules
+        # With one, every gopark.go and gopark.sleep is looked up anew, by name.
+        assert "__getattr__" not in vars(gopark)
+        assert callable(aio.wait) and "asyncio" in sys.modules
+        import gopark.aio as real
+        assert gopark.aio is real is sys.modules["gopark.aio"] and aio.wait is real.wait
+        """
+    )
+
+
 def test_a_python_without_the_gil_is_told_how_to_have_it() -> None:
     """As 3.13t and later say it: in the compiled core only where PYTHON_GIL=0 forbids it to come back by itself."""
     program = """
