@@ -4,10 +4,12 @@ import gc
 import random
 import weakref
 
+import pytest
+
 import gopark
 from gopark.runtime import proc
 from gopark.runtime.g import AllGs, Goroutine
-from support import goroutines
+from support import IS_COMPILED, goroutines
 
 
 def made(n: int) -> list[Goroutine]:
@@ -43,6 +45,34 @@ def test_who_has_left_keeps_nobody_alive() -> None:
     assert [ref() for ref in gone] == [None, None] and len(allgs) == 0
     allgs.add(second)
     assert list(allgs) == [second]
+
+
+@pytest.mark.skipif(not IS_COMPILED, reason="the interpreted core has a set, and the collector looks at all")
+@goroutines
+def test_the_collector_does_not_look_at_goroutines_that_live() -> None:
+    g = gopark.go(gopark.sleep, 1e6)
+    assert not gc.is_tracked(g) and not gc.is_tracked(gopark.current())
+    g.cancel()
+    g.join(5)
+    assert gc.is_tracked(g)
+
+
+@goroutines
+def test_a_goroutine_that_has_ended_is_collected_with_its_cycle() -> None:
+    class Box:
+        g: gopark.Goroutine
+
+    def body(box: Box) -> Box:
+        return box
+
+    box = Box()
+    box.g = gopark.go(body, box)
+    box.g.join(5)
+    gone = weakref.ref(box)
+    del box
+    gopark.sleep(0.001)
+    gc.collect()
+    assert gone() is None
 
 
 @goroutines

@@ -1,5 +1,6 @@
 cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from gopark.runtime cimport _sys
 from gopark.runtime.timers cimport Timer
 
 cdef int _RUNNABLE

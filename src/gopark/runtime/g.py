@@ -10,6 +10,7 @@ from contextvars import Context
 from types import CodeType
 from typing import Any, NoReturn, Protocol
 
+from gopark.runtime import _sys
 from gopark.runtime.timers import Timer
 
 # Goroutine.status
@@ -329,6 +330,9 @@ class Handed:
 class AllGs:
     """The goroutines that have not ended, linked through themselves: no allocation, and no table that is mostly empty.
 
+    While one is in here the garbage collector has no need to look at it, since it could not find it unreachable; so it does
+    not.  Whoever makes a thousand would else have each looked at several times, with all that it refers to.
+
     The compiled core's: a step here is not one where threads change between any two bytecodes.  The interpreted core has a
     set, whose methods these are."""
 
@@ -363,6 +367,7 @@ class AllGs:
             self.head.allprev = gp
         self.head = gp
         self.size += 1
+        _sys.untrack(gp)
 
     def discard(self, gp: Goroutine) -> None:  # atomic
         before = gp.allprev
@@ -377,6 +382,7 @@ class AllGs:
             after.allprev = before
         gp.allnext = gp.allprev = None
         self.size -= 1
+        _sys.track(gp)
 
     def clear(self) -> None:
         """Forget all; none keeps another alive."""
