@@ -110,6 +110,55 @@ def test_ctrl_c_ends_it_with_the_signal(tmp_path: Path) -> None:
     assert lines[-1] == "KeyboardInterrupt"
 
 
+def test_program_of_the_standard_library_alone_can_be_interrupted_and_dumped() -> None:
+    """Its frames are like those of the runtime's own calls, and below them are the command's."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gopark", "run", "-m", "http.server", "--bind", "127.0.0.1", "0"],
+        env=environment(PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None and process.stdout.readline().startswith("Serving HTTP")
+        dump = gopark_command("dump", process.pid).stdout
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert "Keyboard interrupt received, exiting." in out, out + err
+    assert process.returncode == 0
+    assert "__main__.<module>" in dump and "gopark.cli" not in dump and "runpy" not in dump
+
+
+def test_program_of_the_standard_library_alone_is_interrupted_while_it_computes() -> None:
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "gopark",
+            "run",
+            "-m",
+            "timeit",
+            "-n",
+            "1",
+            "-r",
+            "1",
+            "-s",
+            "print('ready', flush=True)",
+            "while True: pass",
+        ],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert "KeyboardInterrupt" in err
+    assert process.returncode in (1, -signal.SIGINT)  # timeit prints it and returns 1
+
+
 def test_orig_argv_starts_it_again(tmp_path: Path) -> None:
     """Reloaders start a program anew with [sys.executable, *sys.orig_argv[1:]]: it is patched again."""
     program = tmp_path / "program.py"
@@ -155,4 +204,4 @@ if __name__ == "__main__":
         text=True,
         timeout=30,
     )
-    assert (done.stdout, done.stderr) == ("[(1, True, ['x'], 1)]\n", "")
+    assert (done.stdout, done.returncode) == ("[(1, True, ['x'], 1)]\n", 0), done.stderr

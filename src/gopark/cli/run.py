@@ -27,6 +27,7 @@ import greenlet
 
 import gopark
 from gopark import cli
+from gopark.runtime import interrupts
 
 PASS_THROUGH = True
 
@@ -184,6 +185,9 @@ def run(this: Invocation) -> None:
         raise
     if sys.flags.inspect:
         let_it_end(None)
+
+
+interrupts.bottoms.add(run.__code__)
 
 
 def prepare(this: Invocation, main: ModuleType, path0: bool) -> CodeType:

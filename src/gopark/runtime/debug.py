@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from types import CodeType, FrameType
 from typing import Any
 
-from gopark.runtime import _sys, blocking, foreign, g, proc
+from gopark.runtime import _sys, blocking, foreign, g, interrupts, proc
 from gopark.runtime.g import Goroutine
 from gopark.runtime.output import printable, write
 from gopark.runtime.polldesc import PollDesc
@@ -111,6 +111,8 @@ def _walk(frame: FrameType | None) -> list[Frame]:
     while frame is not None:
         module = foreign.plain(dict.get(frame.f_globals, "__name__"))
         code = frame.f_code
+        if code in interrupts.bottoms:
+            break
         if module.startswith(_CORE) or module == "threading":
             if code.co_name.startswith("_on_"):
                 out.clear()  # the core's signal handler: what it has called is not the goroutine's doing

@@ -22,6 +22,7 @@ _noted = False  # and has come
 _watching = False  # between watch_signals and unwatch_signals
 _wakeup_fd = -1  # the signal pipe's write end; made once, kept
 entries: set[CodeType] = set()  # of the functions that call the program's main function
+bottoms: set[CodeType] = set()  # ... and the program itself: below them is nothing that is the program's
 
 
 # -- Ctrl-C ------------------------------------------------------------------------------------------------------------
@@ -91,7 +92,7 @@ def _in_runtime(frame: FrameType | None) -> bool:
     """Was the runtime (in its Python part, or what of the standard library it calls) in the middle of something?"""
     while frame is not None:
         code = frame.f_code
-        if code in entries:
+        if code in entries or code in bottoms:
             return False
         file = code.co_filename
         if file.startswith(_package):

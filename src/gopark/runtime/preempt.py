@@ -21,7 +21,7 @@ from types import CodeType, FrameType
 
 import greenlet
 
-from gopark.runtime import _sys, g, held, proc
+from gopark.runtime import _sys, g, held, interrupts, proc
 
 _p = proc.getp()
 _package = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -89,6 +89,9 @@ def preemptible(frame: FrameType | None, blocked: bool) -> bool:
     while frame is not None:
         code = frame.f_code
         if code is run:
+            break
+        if code in interrupts.bottoms:
+            frame = None
             break
         codes.add(code)
         name = code.co_filename
