@@ -129,14 +129,7 @@ class Server:
                 assert status == 200, (status, body)
                 return body
 
-        asking = [gopark.go(one, path) for path in paths]
-        for g in asking:
-            g.join()
-        errors = [g.exception for g in asking if g.exception is not None]
-        if errors:
-            errors[0].add_note(f"{len(errors)} of {len(paths)} requests failed")
-            raise errors[0]
-        return [g.result() for g in asking]
+        return [g.result() for g in [gopark.go(one, path) for path in paths]]
 
 
 def _answer(read: Callable[[int], bytes]) -> tuple[int, bytes]:

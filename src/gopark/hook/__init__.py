@@ -60,7 +60,17 @@ def patch() -> None:
 
 
 def unpatch() -> None:
-    """Undo patch(): every call blocks its thread again.  Goroutines that are parked in one go on when it is ready."""
+    """Undo patch(): every call blocks its thread again.  Goroutines that are parked in one go on when it is ready.
+
+    RuntimeError while there are threads that run as goroutines: they cannot become threads."""
+    if is_patched():
+        from gopark.hook import threads
+
+        names = threads.running()
+        if names:
+            raise RuntimeError(
+                f"gopark.unpatch: {len(names)} thread(s) run as goroutines, join them first: {', '.join(names[:10])}"
+            )
     _steps.stop()
 
 

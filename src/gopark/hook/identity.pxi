@@ -23,9 +23,20 @@ cdef class SwitchHook(Hook):
     cdef void switched(self, Goroutine gp) noexcept:
         identity_set(ident_of(gp))
         signals_switched(gp)
+        threads_switched(gp)
+
+    cdef void begun(self, Goroutine gp) noexcept:
+        self.switched(gp)
+        tstate_begin()
+
+    cpdef unsigned long ident(self) except? 0:
+        return identity_word[0]
 
     cdef void attended(self) noexcept:
         semaphores_attend()
+
+    cdef void ended(self, Goroutine gp) noexcept:
+        threads_ended(gp)
 
 
 def identity_start() -> None:

@@ -222,6 +222,7 @@ static int offload_has(const char *name) {
 /* What ctypes and cffi look up. */
 static void *h_dlsym(void *handle, const char *name) {
     void *found = dlsym(handle, name);
+    if (park_on && found == (void *)PyThreadState_SetAsyncExc) return (void *)h_PyThreadState_SetAsyncExc; /* through ctypes, mostly */
     int n = __atomic_load_n(&offloads_count, __ATOMIC_ACQUIRE);
     for (int i = 0; i < n && found && park_on; i++)
         if (offloads[i].on && (void *)offloads[i].target == found) return offloads[i].hook.function;

@@ -2,6 +2,8 @@
 #include "slots.h"
 #include "park.h"
 #include "identity.h"
+#include "tstate.h"
+#include "threads.h"
 #include "locks.h"
 #include "parkinglot.h"
 #include "methods.h"
@@ -19,6 +21,7 @@
 static const struct hook *const rooms[] = {
     slots_hooks,
     identity_hooks,
+    threads_hooks,
     locks_hooks,
     lot_hooks,
     sockets_hooks,

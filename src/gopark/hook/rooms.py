@@ -1,6 +1,6 @@
 """What patch() does, step by step, each with its undo: one line a room."""
 
-from gopark.hook import _hook, blocked, spawn, wanted
+from gopark.hook import _hook, blocked, spawn, threads, wanted
 from gopark.runtime.start import Step
 
 
@@ -15,6 +15,7 @@ def _hook_all() -> None:
 STEPS = (
     Step("bridge", _hook.bridge_start, _hook.bridge_stop),
     Step("identity", _hook.identity_start, _hook.identity_stop),
+    Step("threads", threads.do, threads.undo),
     Step("locks", _hook.locks_start, _hook.locks_stop),
     Step("fork", _hook.fork_start, _nothing),
     Step("signals", _hook.signals_start, _hook.signals_stop),

@@ -24,6 +24,8 @@ def checkdead() -> bool:
 
     If nothing else can wake anyone either, reports it and raises Deadlock in the main goroutine.  What else could: any
     other thread (except the runtime's own), Python's or a C library's, and a Python signal handler (except the runtime's)."""
+    if _p.hook is not None:
+        return False  # threads that are goroutines wait as threads do, for ever if need be: a main thread for Ctrl-C, say
     if _other_threads() or _signal_handlers() or _native_threads() or _p.maing is None:
         return False
     report = "fatal error: all goroutines are asleep - deadlock!\n\n" + debug.report()

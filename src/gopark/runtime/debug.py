@@ -134,7 +134,11 @@ def _frames(frame: FrameType | None) -> tuple[Frame, ...]:
 
 
 def _thread_frame(ident: int) -> FrameType | None:
-    return sys._getframe() if ident == _sys.thread_ident() else sys._current_frames().get(ident)
+    if ident == _sys.thread_ident():
+        return sys._getframe()
+    if ident == _p.thread and _p.hook is not None:
+        ident = _p.hook.ident()
+    return sys._current_frames().get(ident)
 
 
 def _top_frame(gp: Goroutine) -> FrameType | None:
@@ -202,7 +206,7 @@ def _read(gp: Goroutine, context: _Context) -> Snapshot:
         )
     return Snapshot(
         id=gp.id,
-        name=foreign.plain(gp.label or ""),
+        name=foreign.plain(gp.called()),
         status=status,
         reason=gp.waitreason if waiting else "",
         waited=max(0.0, (_sys.coarsetime() - gp.waitsince) / 1e9) if waiting else 0.0,
@@ -223,7 +227,7 @@ def _snapshot(gp: Goroutine, context: _Context) -> Snapshot:
         except Exception:
             if attempt == _TRIES - 1:
                 return Snapshot(
-                    gp.id, foreign.plain(gp.label or ""), "changing", "", 0.0, "", (), (), None, gp.parent_id
+                    gp.id, foreign.plain(gp.called()), "changing", "", 0.0, "", (), (), None, gp.parent_id
                 )
             continue
         if before == (gp.status, gp.parkseq, gp.stack):
@@ -345,7 +349,7 @@ def captured(gid: int, frame: FrameType | None) -> str:
     if code is not None:
         module = _Context({}).module(code)
         created = Frame(f"{module}.{code.co_qualname}", code.co_filename, _line(code, gp.creator_lasti))
-    name = foreign.plain(gp.label or "")
+    name = foreign.plain(gp.called())
     return text(Snapshot(gid, name, "running", "", 0.0, "", frames, (), created, gp.parent_id))
 
 

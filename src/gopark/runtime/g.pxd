@@ -20,7 +20,10 @@ cdef class ParkLock:
 
 cdef class Hook:
     cdef void switched(self, Goroutine gp) noexcept
+    cdef void begun(self, Goroutine gp) noexcept
+    cpdef unsigned long ident(self) except? 0
     cdef void attended(self) noexcept
+    cdef void ended(self, Goroutine gp) noexcept
 
 cdef class Goroutine:
     cdef object __weakref__
@@ -57,6 +60,7 @@ cdef class Goroutine:
     cdef public uint64_t parent_id
     cdef readonly object creator
     cdef public object label
+    cdef public object thread
     cpdef object take_pending(self)
 
 cdef class AllGs:

@@ -191,8 +191,18 @@ class Hook:
     def switched(self, gp: "Goroutine | None") -> None:
         """*gp* is about to run on this thread; None: the scheduler's own stack.  Raises nothing, runs no foreign code."""
 
+    def begun(self, gp: "Goroutine") -> None:
+        """*gp* begins to run, on its stack.  As switched."""
+
+    def ident(self) -> int:
+        """The running goroutine's number as a thread."""
+        raise NotImplementedError
+
     def attended(self) -> None:
         """P.attention was set: other threads may have done something that concerns goroutines.  Raises nothing either."""
+
+    def ended(self, gp: "Goroutine") -> None:
+        """*gp*, which still runs, has its outcome and is about to leave.  Foreign code runs, but nothing is raised."""
 
 
 waiting_threads: dict[int, ParkLock] = {}  # by ident: what threads that gopark does not run on are blocked in
@@ -240,6 +250,7 @@ class Goroutine:
         self.creator_lasti = -1
         self.forked = False  # it forked this process: the process ends with it
         self.label: str | None = None  # the name that it was given
+        self.thread: Any = None  # what Python keeps for a thread, of this goroutine: hook/threads.pxi's
 
     def __repr__(self) -> str:
         state = STATUS_NAMES[self.status]
@@ -263,13 +274,20 @@ class Goroutine:
     @property
     def name(self) -> str:
         """Its name: "goroutine-ID" unless set."""
-        return self.label or f"goroutine-{self.id}"
+        return self.called() or f"goroutine-{self.id}"
 
     @name.setter
     def name(self, value: str) -> None:
         if not isinstance(value, str):
             raise TypeError(f"Goroutine.name must be a str, not {type(value).__name__}")
         self.label = str.__str__(value)  # dumps run no code of a subclass
+
+    def called(self) -> str:
+        """The name that it was given, as a goroutine or as a thread; "" for none."""
+        name: str | None = self.label
+        if name is None and self.thread is not None:
+            name = self.thread.name
+        return name or ""
 
     @property
     def done(self) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from gopark.runtime import _sys, blocking, deadlock, g, interrupts, joining, netpoll, proc, reports, start
 from gopark.runtime.g import Cancelled, Goexit, Goroutine
-from gopark.runtime.p import DRAINING, ENDING, URGENT
+from gopark.runtime.p import DRAINING, ENDING, RUNNING, URGENT
 
 _T = TypeVar("_T")
 
@@ -29,6 +29,7 @@ _CANCEL_TURNS = 1000  # how often those that have come meanwhile are cancelled, 
 
 _p = proc.getp()
 _exiting = False  # the main goroutine of an implicitly started runtime has called goexit
+lasting = False  # threads are goroutines: the runtime outlives every run, and ends after all threads that exit waits for
 
 
 # -- run ---------------------------------------------------------------------------------------------------------------
@@ -41,6 +42,7 @@ class _Run:
     def __init__(self) -> None:
         self.steps: start.Steps | None = None  # the runtime's life that this run ends
         self.outer = id(sys.exception())  # what the caller handles has not ended main
+        self.first = 0  # the goroutines from this number on are its own
 
     def begin(self) -> None:
         global _in_run
@@ -54,6 +56,7 @@ class _Run:
                 raise RuntimeError("gopark.run cannot be called from a goroutine: call the function itself")
             else:
                 self.steps = start.current
+                self.first = _p.nextid if lasting else 0
             _in_run = self
 
     def main(self, main: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _T:
@@ -76,7 +79,11 @@ class _Run:
         if _in_run is self:
             _in_run = None
         ending = sys.exception()
-        _end(self.steps, None if id(ending) == self.outer else ending, last)
+        ending = None if id(ending) == self.outer else ending
+        if self.first:
+            _end_of_run(ending, self.first)
+        else:
+            _end(self.steps, ending, last)
         self.steps = None
 
 
@@ -148,9 +155,14 @@ def enter(what: str) -> Goroutine:
 def _register_at_exit() -> None:
     # Before the threads that are left are waited for: they must find an end of the runtime, not one that nobody runs.
     try:
-        getattr(threading, "_register_atexit", atexit.register)(at_exit)
+        getattr(threading, "_register_atexit", atexit.register)(_before_threads)
     except RuntimeError:
         pass  # too late for that: this is an atexit handler, and _at_last comes after it
+
+
+def _before_threads() -> None:
+    if not lasting:  # else they are waited for first, and need a runtime
+        at_exit()
 
 
 def start_for_go() -> None:
@@ -212,8 +224,23 @@ def _end(steps: start.Steps, ending: BaseException | None, last: bool) -> None:
             if last:
                 _p.advance(ENDING)
                 _abandon(_others())
+                _abandon(_threads())
                 steps.stop()
     steps.stop()
+    if late is not None:
+        try:
+            raise late
+        finally:
+            del late, ending  # no cycle through the traceback
+
+
+def _end_of_run(ending: BaseException | None, first: int) -> None:
+    """The end of the goroutines that a run has started; the runtime goes on."""
+    try:
+        late = _shutdown(ending, first)
+    finally:
+        _p.state = RUNNING
+        _p.latecomers = 0
     if late is not None:
         try:
             raise late
@@ -224,12 +251,23 @@ def _end(steps: start.Steps, ending: BaseException | None, last: bool) -> None:
 _drained = proc.SleepLock()  # main waits here until the others have ended
 
 
-def _others() -> set[Goroutine]:
+def _others(first: int = 0) -> set[Goroutine]:
+    """All but main, and those that are threads (hook/threads.py); from number *first* on."""
     # A copy is made in one step: other threads, and finalizers, start goroutines at any moment.
     others = _p.allgs.copy()
     if _p.maing is not None:
         others.discard(_p.maing)
+    if lasting:
+        others = {gp for gp in others if gp.id >= first and not _is_thread(gp)}
     return others
+
+
+def _threads() -> set[Goroutine]:
+    return {gp for gp in _p.allgs.copy() if _is_thread(gp) and gp is not _p.maing}
+
+
+def _is_thread(gp: Goroutine) -> bool:
+    return gp.thread is not None and bool(gp.thread.started)
 
 
 def _drain(awaited: set[Goroutine], seconds: float | None) -> None:
@@ -254,7 +292,7 @@ def _drain(awaited: set[Goroutine], seconds: float | None) -> None:
         _p.ondrain = None
 
 
-def _shutdown(ending: BaseException | None) -> BaseException | None:
+def _shutdown(ending: BaseException | None, first: int = 0) -> BaseException | None:
     """Cancel every other goroutine, and wait until they have ended.
 
     What the main goroutine is sent meanwhile, or was before and had no park to be raised at (Ctrl-C, another goroutine's
@@ -265,7 +303,7 @@ def _shutdown(ending: BaseException | None) -> BaseException | None:
     _p.advance(URGENT if isinstance(late or ending, (KeyboardInterrupt, SystemExit)) else DRAINING)
     # A round is over when its time is up, or a second Ctrl-C cuts it short.  Those that have been started meanwhile,
     # by the clean-up of others, have their turn when all the others have ended.
-    while rounds < _CANCEL_ROUNDS and turns < _CANCEL_TURNS and (awaited := _others()):
+    while rounds < _CANCEL_ROUNDS and turns < _CANCEL_TURNS and (awaited := _others(first)):
         for gp in awaited:
             proc.interrupt(gp, Cancelled())
         try:
@@ -277,7 +315,7 @@ def _shutdown(ending: BaseException | None) -> BaseException | None:
         _p.advance(ENDING)  # other threads have had their chance
         _p.attend_now()
     _p.advance(ENDING)
-    _abandon_rest()
+    _abandon_rest(first)
     _p.attend_now()
     late = _pending() or late
     return None if late is ending else late
@@ -301,8 +339,10 @@ def _abandon(left: set[Goroutine]) -> None:
         netpoll.pollcache.operations_ended()  # their connections can be closed
 
 
-def _abandon_rest() -> None:
-    left = _others()
+def _abandon_rest(first: int) -> None:
+    if first == 0:
+        _abandon(_threads())  # daemons: in silence, as Python's
+    left = _others(first)
     if not left:
         return
     one = repr(next(iter(left)))

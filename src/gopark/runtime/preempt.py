@@ -55,9 +55,12 @@ def _stdlib(*names: str) -> frozenset[str]:
 
 
 # Weak containers' callbacks run at any deallocation; what is being shown, or traced, is remembered for the whole thread.
-_CALLBACKS = _stdlib("weakref.py", "_weakrefset.py", "reprlib.py", "dataclasses.py", "bdb.py", "pdb.py")
+_CALLBACKS = _stdlib("weakref.py", "_weakrefset.py", "bdb.py", "pdb.py")
+# What of these is remembered for the thread is remembered for each goroutine where the process is patched.
+_REMEMBERED = _stdlib("reprlib.py", "dataclasses.py")
 # These hold locks of the whole OS thread while they run Python code: until this goroutine has its next turn, all that want
 # the same lock would have to be interrupted in their wait.  One that waits itself is let go, or nobody could end its wait.
+# (Where the process is patched, locks keep goroutines apart, and who wants one parks.)
 _LOCKING = _stdlib(
     "threading.py", "queue.py", "subprocess.py", "tempfile.py", "_strptime.py", "logging/__init__.py"
 )
@@ -82,6 +85,7 @@ def preemptible(frame: FrameType | None, blocked: bool) -> bool:
         return blocked  # a goroutine without Python code: go(lock.acquire)
     if frame.f_code.co_filename.startswith(_package) and not (blocked and frame.f_code in _callers()):
         return False  # the interpreted core, in the middle of something
+    patched = _p.hook is not None
     codes: set[CodeType] = set()
     callee: FrameType | None = None
     run = g.rare().main_code
@@ -95,15 +99,17 @@ def preemptible(frame: FrameType | None, blocked: bool) -> bool:
             break
         codes.add(code)
         name = code.co_filename
-        if code.co_name in ("__del__", "__repr__"):
+        if code.co_name == "__del__" or (code.co_name == "__repr__" and not patched):
             return False
-        if name in _CALLBACKS or name.startswith(_IMPORTING) or (name in _LOCKING and not blocked):
+        if name in _CALLBACKS or name.startswith(_IMPORTING):
+            bad = True
+        elif not patched and (name in _REMEMBERED or (name in _LOCKING and not blocked)):
             bad = True
         elif bad and name not in _LAUNCHERS:
             return False
-        if code.co_name in _STREAM and _is_stream(frame):
+        if code.co_name in _STREAM and not patched and _is_stream(frame):
             return False
-        if code.co_exceptiontable and not blocked and held.holds(frame):
+        if code.co_exceptiontable and not blocked and not patched and held.holds(frame):
             return False
         if (
             callee is not None

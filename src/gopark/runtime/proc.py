@@ -445,7 +445,7 @@ def begin_goroutine() -> bool:
         return False
     p.landed = p.switches
     if p.hook is not None:
-        p.hook.switched(gp)
+        p.hook.begun(gp)
     gp.status = _RUNNING
     if gp.pending is not None and gp.shield == 0:  # cancelled before it ever ran
         gp.fn = raise_pending
@@ -478,6 +478,8 @@ def end_goroutine() -> None:
     if gp.forked:
         g.rare().child_ended(gp)
     # Now, while it still runs: their finalizers are the program's code, and may park.
+    if p.hook is not None:
+        p.hook.ended(gp)
     gp.fn = gp.args = gp.kwargs = gp.ctx = None
     goexit0(gp)
     stack: Any = gp.stack
