@@ -77,3 +77,24 @@ def test_fork_warns_of_the_programs_threads_alone() -> None:
             os._exit(0)
         assert os.waitpid(pid, 0)[1] == 0
     """)
+
+
+def test_native_thread_may_fork() -> None:
+    patched("""
+        statuses = []
+        def forks():
+            pid = os.fork()
+            if pid == 0:
+                time.sleep(0.01)
+                os._exit(4)
+            statuses.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        gopark.blocking(forks)
+        assert statuses == [4]
+        b, a = os.pipe()
+        def says():
+            os.dup2(a, 2)
+            forks()
+        gopark.blocking(says)
+        os.close(a); os.close(2)
+        assert os.read(b, 100) == b""
+    """)

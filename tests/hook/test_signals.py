@@ -255,3 +255,23 @@ def test_pause_ends_when_a_handler_has_run() -> None:
         signal.pause()
         assert ran == [1] and others.done
     """)
+
+
+def test_interrupt_reaches_a_main_goroutine_that_is_runnable() -> None:
+    patched("""
+        import _thread
+        for _ in range(20):
+            lock = threading.Lock()
+            lock.acquire()
+            def other():
+                lock.release()  # the main goroutine is woken first
+                _thread.interrupt_main()
+            g = go(other)
+            try:
+                lock.acquire()
+                for _ in range(100):
+                    pass
+            except KeyboardInterrupt:
+                continue
+            raise AssertionError("not raised")
+    """)

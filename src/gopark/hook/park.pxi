@@ -13,6 +13,7 @@ import sys as _sys_module
 from gopark.runtime import _sys as _sys_module_
 from gopark.runtime import blocking as _blocking
 from gopark.runtime import sysmon as _sysmon
+from gopark.runtime.g import Cancelled
 
 cdef extern from "rooms.h" nogil:
     int PARK_CANNOT, PARK_READY, PARK_TIMEOUT, PARK_EINTR
@@ -64,6 +65,10 @@ def raise_kept() -> None:
         raise exc
     if signals_due:
         run_noted()
+    gp = _p.curg
+    if gp is not None and gp is _p.maing and gp.pending is not None and gp.pending is not _due and gp.shield == 0:
+        if not isinstance(gp.pending, Cancelled):
+            raise gp.take_pending()
 
 
 cdef void resumed() noexcept:

@@ -77,8 +77,8 @@ def run_for_main(handler, signum):
 
 
 cdef inline void signals_switched(Goroutine gp) noexcept:
-    """*gp* runs again."""
-    if signals_due and gp is _p.maing:
+    """*gp* runs again.  Ctrl-C that came while it was runnable does not wait until it parks next: it has no park, perhaps."""
+    if gp is _p.maing and (signals_due or gp.pending is not None):
         PyErr_SetInterruptEx(_SIGURG)
 
 

@@ -126,10 +126,10 @@ def rewatch_signals() -> None:
 def unwatch_signals() -> None:
     """Undo watch_signals, but not what the program has set since."""
     global _watching
+    _watching = False
     old = signal.set_wakeup_fd(-1)
     if old not in (-1, _wakeup_fd):
         signal.set_wakeup_fd(old)
-    _watching = False
 
 
 def forked(running: bool) -> None:
