@@ -29,6 +29,7 @@ static int semaphores_parked[SEMAPHORES];          /* goroutines in the list; th
 static unsigned semaphores_posted[SEMAPHORES];     /* posts by other threads that the scheduler has not seen */
 static unsigned semaphores_notes;                  /* how many of those; 0: no list need be looked at */
 static int *semaphores_attention;                  /* P.attention */
+static Py_ssize_t *semaphores_external;            /* P.external; the runtime's thread's */
 static int semaphores_break = -1;                  /* the poller's break descriptor; set by who parks */
 static char *semaphores_stack;                     /* where the runtime's thread's C stack begins: its highest address */
 
@@ -115,7 +116,7 @@ static int h_sem_post(sem_t *s) {
 }
 
 /* 0, or -1: this libc's semaphores do not look as we know them. */
-static int semaphores_start(int *attention) {
+static int semaphores_start(int *attention, Py_ssize_t *external) {
     sem_t mine, shared;
     sem_init(&mine, 0, 0);
     sem_init(&shared, 1, 0);
@@ -124,6 +125,7 @@ static int semaphores_start(int *attention) {
     void *low = NULL;
     size_t size = 0;
     semaphores_attention = attention;
+    semaphores_external = external;
     if (pthread_getattr_np(pthread_self(), &attr) == 0) {
         pthread_attr_getstack(&attr, &low, &size);
         pthread_attr_destroy(&attr);

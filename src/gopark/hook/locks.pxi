@@ -10,7 +10,7 @@ cdef extern from "rooms.h" nogil:
     unsigned semaphores_notes
     int semaphores_break
     unsigned semaphore_list(const void *s)
-    int semaphores_start(int *attention)
+    int semaphores_start(int *attention, Py_ssize_t *external)
     void lot_forked()
     int sem_trywait(sem_t *s)
     int __atomic_add_fetch(int *p, int n, int order)
@@ -153,7 +153,7 @@ def locks_start() -> None:
         queue = Semaphores()
         queue.n = len(lists)
         lists.append(queue)
-    if semaphores_start(<int *>&_p.attention) != 0:
+    if semaphores_start(<int *>&_p.attention, &_p.external) != 0:
         raise RuntimeError("gopark.patch: this C library's semaphores are not glibc's as they are known: which release is it?")
 
 

@@ -46,9 +46,11 @@ static int shared_park(sem_t *s, int64_t deadline) {
         free(w);
         return PARK_CANNOT;
     }
+    ++*semaphores_external; /* another process will wake it: this is no deadlock */
     int k = sem_park(&w->done, deadline);
     if (k != PARK_READY) pthread_cancel(thread);
     pthread_join(thread, NULL);
+    --*semaphores_external;
     if (w->taken) k = PARK_READY;
     else if (k == PARK_READY) k = PARK_CANNOT; /* it is no semaphore: the real call says so */
     else if (sem_trywait(s) == 0) {
