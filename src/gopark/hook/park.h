@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PARK_CANNOT = -1, PARK_READY = 0, PARK_TIMEOUT = 1, PARK_EINTR = 2 };
+enum { PARK_CANNOT = -1, PARK_READY = 0, PARK_TIMEOUT = 1, PARK_EINTR = 2, PARK_CLOSED = 3 };
 
 /* Does this thread have the GIL?  (Until 3.11 the current thread state is the process's: whichever thread has it.) */
 static inline int python_held(void) {

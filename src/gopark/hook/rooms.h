@@ -8,6 +8,7 @@
 #include "parkinglot.h"
 #include "methods.h"
 #include "signals.h"
+#include "descriptors.h"
 #include "sockets.h"
 #include "files.h"
 #include "waiting.h"

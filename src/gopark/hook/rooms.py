@@ -13,6 +13,7 @@ def _hook_all() -> None:
 
 
 STEPS = (
+    Step("descriptors", _hook.descriptors_start, _hook.descriptors_stop),
     Step("bridge", _hook.bridge_start, _hook.bridge_stop),
     Step("identity", _hook.identity_start, _hook.identity_stop),
     Step("threads", threads.do, threads.undo),

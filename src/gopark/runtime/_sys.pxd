@@ -110,3 +110,5 @@ cdef void sysmon_tick(uint64_t tick) noexcept
 cdef void sysmon_blocking() noexcept
 cdef void sysmon_resumed() noexcept
 cpdef int sysmon_take_request() noexcept
+ctypedef void (*risk_function)(int begins) noexcept nogil
+cdef risk_function sysmon_risk() noexcept

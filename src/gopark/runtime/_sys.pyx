@@ -31,6 +31,7 @@ cdef extern from "_sys.h":
     Py_ssize_t c_write "write"(int fd, const void *buf, size_t n) nogil
 
 cdef extern from "_sysmon.h" nogil:
+    void gopark_sysmon_risk(int begins) nogil
     ctypedef struct gopark_sysmon_t:
         int started
         uint64_t tick
@@ -416,6 +417,11 @@ cpdef int sysmon_take_request() noexcept:
     cdef int r = gopark_sysmon.requested
     gopark_sysmon.requested = 0
     return r
+
+
+cdef risk_function sysmon_risk() noexcept:
+    """For the hooks: to be called before (1) and after (0) a system call that may block although it was ready just now."""
+    return <risk_function>gopark_sysmon_risk
 
 
 cdef enum:

@@ -53,6 +53,7 @@ typedef struct {
     pthread_t target;   /* the runtime's thread */
     int status;         /* descriptor: the kernel tells which system call it is in; -1: it does not tell */
     int postponed;      /* gopark_preempt_again is in Python's list of pending calls; the runtime's thread's */
+    int risky;          /* the runtime's thread, in a hook (GOPARK_RISK_*): a call that may block although it should not */
     int collecting;     /* the garbage collector runs; whoever holds the GIL */
     uintptr_t runtime, runtime_end; /* where the interpreter's own state lies */
     void (*handler)(int); /* Python's handler of SIGURG */
@@ -62,6 +63,8 @@ typedef struct {
 
 #define GOPARK_RUNS 1
 #define GOPARK_BLOCKED 2
+
+enum { GOPARK_RISK_NONE, GOPARK_RISK_TAKEN, GOPARK_RISK_CUTTING, GOPARK_RISK_CUT };
 
 static gopark_sysmon_t gopark_sysmon = {.slice = 10000000, .status = -1};
 
@@ -123,9 +126,41 @@ static void gopark_sysmon_cut(void) {
     }
 }
 
+/* The thread sits in a call that a hook had made sure would not block, and another process was faster (accept): the call is
+   cut, and the hook looks again.  True: it has been. */
+static int gopark_sysmon_cut_risk(void) {
+    int taken = GOPARK_RISK_TAKEN;
+    if (!__atomic_compare_exchange_n(&gopark_sysmon.risky, &taken, GOPARK_RISK_CUTTING, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        return 0;
+    gopark_sysmon_cut();
+    GOPARK_STORE(requested, GOPARK_RUNS);
+    pthread_kill(gopark_sysmon.target, SIGURG);
+    __atomic_store_n(&gopark_sysmon.risky, GOPARK_RISK_CUT, __ATOMIC_RELEASE);
+    return 1;
+}
+/* The call is over.  SA_RESTART is put back here, because the signal's handler runs only later. */
+static void gopark_sysmon_risk_over(void) {
+    struct sigaction act;
+    int taken = GOPARK_RISK_TAKEN;
+    if (__atomic_compare_exchange_n(&gopark_sysmon.risky, &taken, GOPARK_RISK_NONE, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) return;
+    while (__atomic_load_n(&gopark_sysmon.risky, __ATOMIC_ACQUIRE) == GOPARK_RISK_CUTTING) {}
+    __atomic_store_n(&gopark_sysmon.risky, GOPARK_RISK_NONE, __ATOMIC_RELEASE);
+    if (sigaction(SIGURG, NULL, &act) == 0 && act.sa_handler == gopark_sysmon.handler) {
+        act.sa_flags |= SA_RESTART;
+        sigaction(SIGURG, &act, NULL);
+    }
+}
+static void gopark_sysmon_risk(int begins) {
+    int e = errno;
+    if (begins) __atomic_store_n(&gopark_sysmon.risky, GOPARK_RISK_TAKEN, __ATOMIC_RELEASE);
+    else gopark_sysmon_risk_over();
+    errno = e;
+}
+
 /* The goroutine that runs has had its time. */
 static void gopark_sysmon_ask(void) {
     int look = gopark_sysmon_look();
+    if (look == GOPARK_THREAD_SITS && gopark_sysmon_cut_risk()) return;
     if (look == GOPARK_THREAD_SITS && GOPARK_LOAD(requested) != 0) return; /* it cannot have looked yet */
     if (gopark_blocked.wanted) gopark_blocked_ask(gopark_sysmon_now());
     if (look == GOPARK_THREAD_IN_LOCK) gopark_sysmon_cut();

@@ -14,6 +14,7 @@ cdef object _WAIT
 cdef int _R
 cdef int _W
 cdef P _p
+cdef object claim
 
 @cython.locals(pd=PollDesc, err=int)
 cpdef PollDesc poll_open(int fd)

@@ -20,6 +20,7 @@ anything in between, so the step is atomic.
 """
 
 from functools import partial
+from typing import Any
 
 from gopark.runtime import _sys, g, netpoll_epoll, polldesc, pollstate, proc
 from gopark.runtime.g import Goroutine
@@ -43,6 +44,7 @@ PD_WAIT = pollstate.PD_WAIT
 pollcache = polldesc.pollcache
 
 _p = proc.getp()
+claim: Any = None  # the hooks': told of each descriptor that is about to be registered, which may be in their table
 
 # -- the server (G1, G2, G10) ------------------------------------------------------------------------------------------
 
@@ -71,6 +73,8 @@ def poll_is_server_descriptor(fd: int) -> bool:
 def poll_open(fd: int) -> PollDesc:
     """Register *fd* for its whole life.  OSError (EPERM for a regular file) if the kernel refuses it."""
     poll_server_init()
+    if claim is not None:
+        claim(fd)
     pd = polldesc.pollcache.alloc()
     if (pd.rg is not None and pd.rg is not _READY) or (pd.wg is not None and pd.wg is not _READY):
         raise g.FatalError(f"runtime: blocked goroutine on free poll descriptor {pd.index}")

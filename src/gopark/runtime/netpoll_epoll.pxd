@@ -7,6 +7,10 @@ from gopark.runtime.g cimport GList
 from gopark.runtime.polldesc cimport PollDesc
 from gopark.runtime.poller cimport Poller
 
+cdef uint32_t EPOLLIN
+cdef uint32_t EPOLLOUT
+cdef uint32_t EPOLLRDHUP
+cdef uint32_t EPOLLET
 cdef uint32_t EPOLLERR
 cdef uint32_t _READ
 cdef uint32_t _WRITE
@@ -38,7 +42,8 @@ cdef class EpollPoller(Poller):
     cpdef int netpollsignal(self) except -1
     cpdef bint netpoll_is_poll_descriptor(self, int fd) except -1
     cpdef int netpollopen(self, int fd, PollDesc pd) except? -1
-    cpdef int netpollrearm(self, int fd, PollDesc pd) except? -1
+    @cython.locals(mask=uint32_t)
+    cpdef int netpollrearm(self, int fd, PollDesc pd, int mode) except? -1
     cpdef int netpollclose(self, int fd) except? -1
     @cython.locals(err=int)
     cpdef object netpollbreak(self)

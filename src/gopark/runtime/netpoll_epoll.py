@@ -166,9 +166,16 @@ class EpollPoller(Poller):
         """Register *fd*: the one ADD of its life, edge-triggered, both directions (L2).  0, or an errno."""
         return -_sys.epoll_ctl(self.epfd, EPOLL_CTL_ADD, fd, _INTEREST, (pd.gen << 32) | pd.index)
 
-    def netpollrearm(self, fd: int, pd: PollDesc) -> int:
-        """Have the kernel look at *fd* anew, for the hooks, which do not know when it was closed behind our back."""
-        return -_sys.epoll_ctl(self.epfd, EPOLL_CTL_MOD, fd, _INTEREST, (pd.gen << 32) | pd.index)
+    def netpollrearm(self, fd: int, pd: PollDesc, mode: int) -> int:
+        """Have the kernel look at *fd* anew, for the hooks, which do not know when it was closed behind our back.
+
+        Only for *mode*: of a socket that is waited for to be read it would say, each time, that it can be written."""
+        mask = EPOLLET
+        if mode & 1:
+            mask |= EPOLLIN | EPOLLRDHUP
+        if mode & 2:
+            mask |= EPOLLOUT
+        return -_sys.epoll_ctl(self.epfd, EPOLL_CTL_MOD, fd, mask, (pd.gen << 32) | pd.index)
 
     def netpollclose(self, fd: int) -> int:
         """Deregister *fd* (L3).  0, or an errno."""

@@ -13,7 +13,7 @@ cdef class Poller:
     cdef GList nothing
     cpdef object netpollinit(self)
     cpdef int netpollopen(self, int fd, PollDesc pd) except? -1
-    cpdef int netpollrearm(self, int fd, PollDesc pd) except? -1
+    cpdef int netpollrearm(self, int fd, PollDesc pd, int mode) except? -1
     cpdef int netpollclose(self, int fd) except? -1
     cpdef object netpollbreak(self)
     cpdef int netpollbreaker(self) except? -1
