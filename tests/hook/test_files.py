@@ -174,7 +174,10 @@ def test_nonblocking_switched_by_another_process() -> None:
         import fcntl
         a, b = socket.socketpair()
         r, w = os.pipe()
-        for fd, call, send in ((b.fileno(), lambda: b.recv(1), lambda: a.send(b"x")), (r, lambda: os.read(r, 1), lambda: os.write(w, b"x"))):
+        for fd, call, send in (
+            (b.fileno(), lambda: b.recv(1), lambda: a.send(b"x")),
+            (r, lambda: os.read(r, 1), lambda: os.write(w, b"x")),
+        ):
             for _ in range(2):
                 reader = go(call)
                 gopark.gosched()

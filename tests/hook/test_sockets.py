@@ -27,7 +27,8 @@ def test_echo_through_unmodified_sockets() -> None:
 
 
 def test_blocking_send_returns_when_all_is_sent() -> None:
-    patched("""
+    patched(
+        """
         data = os.urandom(3_000_000)
         half = len(data) // 2
         def whole(b):
@@ -46,7 +47,8 @@ def test_blocking_send_returns_when_all_is_sent() -> None:
                 reader = go(whole, b)
                 assert send(a) == len(data)
                 assert reader.result() == data
-    """.replace("\n        data =", INET_PAIR + "\n        data =", 1))
+    """.replace("\n        data =", INET_PAIR + "\n        data =", 1)
+    )
 
 
 INET_PAIR = """
@@ -59,7 +61,11 @@ INET_PAIR = """
 def test_waitall_and_peek() -> None:
     patched("""
         for flags in (socket.MSG_WAITALL, socket.MSG_WAITALL | socket.MSG_PEEK):
-            for recv in (lambda b: b.recv(10, flags), lambda b: b.recvfrom(10, flags)[0], lambda b: b.recvmsg(10, 0, flags)[0]):
+            for recv in (
+                lambda b: b.recv(10, flags),
+                lambda b: b.recvfrom(10, flags)[0],
+                lambda b: b.recvmsg(10, 0, flags)[0],
+            ):
                 a, b = socket.socketpair()
                 reader = go(recv, b)
                 for piece in (b"abc", b"def", b"ghij"):

@@ -11,7 +11,6 @@
 #
 # What must not live here: what a call does that is not ready (descriptors.h).
 from gopark.runtime cimport netpoll, polldesc
-from gopark.runtime.netpoll_epoll cimport EpollPoller
 from gopark.runtime.polldesc cimport PollDesc
 from gopark.runtime.sema cimport WaitQ
 
@@ -284,9 +283,10 @@ cdef object ours(bint patched):
     for fd in _ours:
         fd_clear_bits(fd, FD_OURS)
     _ours.clear()
-    if patched and isinstance(_p.poller, EpollPoller):
-        poller = <EpollPoller>_p.poller
-        _ours.extend(n for n in (poller.epfd, poller.breakfd, poller.sigfd, _interrupts._wakeup_fd) if n >= 0)
+    if patched:
+        known = [getattr(_p.poller, name, -1) for name in ("epfd", "breakfd", "sigfd")]
+        known.append(_interrupts._wakeup_fd)
+        _ours.extend([fd for fd in known if fd >= 0])
     for fd in _ours:
         fd_set_bits(fd, FD_OURS)
 

@@ -44,7 +44,9 @@ PD_WAIT = pollstate.PD_WAIT
 pollcache = polldesc.pollcache
 
 _p = proc.getp()
-claim: Any = None  # the hooks': told of each descriptor that is about to be registered, which may be in their table
+claim: Any = (
+    None  # the hooks': told of each descriptor that is about to be registered, which may be in their table
+)
 
 # -- the server (G1, G2, G10) ------------------------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ A backend implements:
     netpollinit()                     Start.  Called once, and OSError means that it has not been started.
     netpollopen(fd, pd) -> errno      Watch fd, edge-triggered, in both directions, for its whole life.  Its events carry
                                       pd.index and pd.gen, so that one which comes too late is recognised.
-    netpollrearm(fd, pd, mode) -> errno  Look at fd anew: an event that is due comes again.  ENOENT if it is not, or no longer,
+    netpollrearm(fd, pd, mode) -> errno
+                                      Look at fd anew: an event that is due comes again.  ENOENT if it is not, or no longer,
                                       the file that was opened for pd.
     netpollclose(fd) -> errno         Stop watching it.  Called before close(2).
     netpollbreak()                    End a blocking netpoll, at once or as soon as it begins.  From any thread, signal
