@@ -75,12 +75,11 @@ static inline int64_t monotonic_ns(void) {
 /* In and out of Python: the GIL is taken if this thread does not have it, what is being raised is set aside. */
 struct python { int had; PyObject *raised; };
 static inline int python_enter(struct python *p) {
+    PyThreadState *ts = PyGILState_GetThisThreadState();
+    /* Another interpreter's code on this thread: the goroutine's thread state is set aside, and must stay so. */
+    if (!ts || PyThreadState_GetInterpreter(ts) != PyInterpreterState_Main()) return 0;
     p->had = python_held();
-    if (!p->had) {
-        PyThreadState *ts = PyGILState_GetThisThreadState();
-        if (!ts) return 0;
-        PyEval_RestoreThread(ts);
-    }
+    if (!p->had) PyEval_RestoreThread(ts);
     p->raised = park_take_raised();
     return 1;
 }
