@@ -12,16 +12,17 @@
 
    All of this is the runtime's thread's alone, with or without the GIL: no lock guards it.  What must not live here: mutexes of Python's
    (locks.h), conditions (they block the thread, and sysmon says so). */
-struct held { void *lock, *owner; int depth, shared, waiters; struct held *next; };
+struct held { void *lock, *owner; int depth, shared; struct held *next; };
 
 static struct held *held_table[64];
 static long held_counted;   /* locks of the counted kind that goroutines hold, of all together */
+static long held_waiting;   /* goroutines that wait for any lock here */
 static long held_refused;   /* parks that were refused for that */
 
 /* The runtime's side, mutexes.pxi. */
 static void *bridge_current(void);              /* needs no GIL */
 static int bridge_lock_wait(void *lock);        /* PARK_READY: look again */
-static void bridge_lock_wake(void *lock);
+static void bridge_lock_wake(void *lock, int all);
 
 static struct held **held_bucket(void *lock) { return &held_table[((uintptr_t)lock >> 4) % 64]; }
 
@@ -59,29 +60,29 @@ static void held_add(void *lock, void *owner, int shared) {
     if (h->depth++ == 0 && !shared) held_counted++;
 }
 
-static void held_drop(void *lock) {
+static void held_drop(void *lock, int all) {
     struct held *h = held_find(lock, bridge_current(), 1), **at;
     if (!h || --h->depth > 0) return; /* not through a slot of ours, or before patch() */
-    int waiters = h->waiters;
     if (!h->shared) held_counted--;
     for (at = held_bucket(lock); *at != h; at = &(*at)->next) {}
     *at = h->next;
     free(h);
-    if (waiters) {
+    if (held_waiting) {
         struct python p;
         if (!python_enter(&p)) Py_FatalError("gopark: a library's mutex is let go where its waiters cannot be told");
-        bridge_lock_wake(lock);
+        bridge_lock_wake(lock, all);
         python_leave(&p);
     }
 }
 
 /* Wait until the goroutine that holds it has let go. */
-static void held_wait(void *lock, struct held *h) {
+static void held_wait(void *lock) {
     struct python p;
     int r = PARK_CANNOT;
     if (python_enter(&p)) {
-        h->waiters = 1; /* all of them are woken at once, and look again */
+        held_waiting++;
         r = bridge_lock_wait(lock);
+        held_waiting--;
         python_leave(&p);
     }
     if (r == PARK_CANNOT) Py_FatalError("gopark: deadlock: a mutex of a library is wanted where nobody can park, and a parked goroutine holds it");
@@ -105,7 +106,7 @@ static int held_take(void *lock, lock_call *try, lock_call *block, int shared, i
             if (err != EBUSY) return err;
         }
         if (h && h->owner != me) {
-            held_wait(lock, h);
+            held_wait(lock);
             continue;
         }
         /* A thread has it, which nobody can tell us of.  A shared one may be held for long. */
@@ -153,12 +154,12 @@ LOCKS(shared, 1)
 
 static int h_mutex_unlock(pthread_mutex_t *m) {
     int err = pthread_mutex_unlock(m);
-    if (err == 0 && on_runtime()) held_drop(m);
+    if (err == 0 && on_runtime()) held_drop(m, 0);
     return err;
 }
 static int h_rwlock_unlock(pthread_rwlock_t *l) {
     int err = pthread_rwlock_unlock(l);
-    if (err == 0 && on_runtime()) held_drop(l);
+    if (err == 0 && on_runtime()) held_drop(l, 1);
     return err;
 }
 

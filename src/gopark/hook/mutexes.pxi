@@ -31,11 +31,16 @@ cdef int bridge_lock_wait "bridge_lock_wait" (void *lock) noexcept:
         return PARK_CANNOT
 
 
-cdef void bridge_lock_wake "bridge_lock_wake" (void *lock) noexcept:
+cdef void bridge_lock_wake "bridge_lock_wake" (void *lock, int all) noexcept:
+    # One: it will have the lock, or wait again behind whoever was quicker, who then wakes the next one.  Readers share a lock: all.
     cdef WaitQ q
     try:
-        q = mutex_waiters.pop(<uintptr_t>lock, None)
+        q = mutex_waiters.get(<uintptr_t>lock)
         if q is not None:
-            q.wake_all()
+            q.wake_one()
+            if all:
+                q.wake_all()
+            if q.size == 0:
+                del mutex_waiters[<uintptr_t>lock]
     except BaseException as e:
         complain(e)
