@@ -36,3 +36,20 @@ def offload_loaded(str library) -> bool:
 def driver_counters() -> dict[str, int]:
     """Parks that were refused because a mutex was held; calls on the pool; those made in place, for an argument on the stack."""
     return {"under_mutex": held_refused, "offloaded": offload_calls, "stack_arguments": offload_stack}
+
+
+cdef extern from *:
+    """
+    /* Of a type that does not let its attributes be set, too. */
+    static int offload_type_replace(PyTypeObject *type, PyObject *name, PyObject *value) {
+        if (PyDict_SetItem(type->tp_dict, name, value) != 0) return -1;
+        PyType_Modified(type);
+        return 0;
+    }
+    """
+    int offload_type_replace(type cls, object name, object value) except -1
+
+
+def type_replace(type cls not None, str name not None, value) -> None:
+    """cls.name = value, also where the type is C's."""
+    offload_type_replace(cls, name, value)

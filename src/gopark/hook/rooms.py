@@ -1,6 +1,6 @@
 """What patch() does, step by step, each with its undo: one line a room."""
 
-from gopark.hook import _hook, blocked, spawn, threads, wanted
+from gopark.hook import _hook, blocked, pooled, spawn, threads, wanted
 from gopark.runtime.start import Step
 
 
@@ -22,6 +22,7 @@ STEPS = (
     Step("signals", _hook.signals_start, _hook.signals_stop),
     Step("offload", _hook.offload_start, _hook.offload_stop),
     Step("slots", _hook_all, _hook.slots_unhook),
+    Step("pooled methods", pooled.start, pooled.stop),
     Step("blocked", blocked.start, blocked.stop),
     Step("spawned children", spawn.install, spawn.uninstall),
 )

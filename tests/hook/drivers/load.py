@@ -1,6 +1,7 @@
 """`load.py CLIENT JSON-ADDRESS THREADS QUESTIONS SEED`: threads that ask, each answer checked; some are cancelled, some
 close their connection and connect anew.  What goes wrong is printed; the last line is the summary."""
 
+import importlib
 import json
 import random
 import sys
@@ -75,6 +76,7 @@ def hunter(stop: threading.Event) -> None:
 
 
 def main() -> None:
+    importlib.import_module(cls.module)  # not by all of them at once
     if patched:
         sysmon.set_slice(1_000_000)
     stop = threading.Event()
