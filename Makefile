@@ -31,7 +31,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := setup.py pyproject.toml $(shell find src/gopark ! -name __pycache__ \( -type d -o -name '*.p*' -o -name '*.h' \))
 
-.PHONY: build debug demo test test-cpython check bench docs test-all test-newer clean system-tools tag
+.PHONY: build debug demo test drivers test-drivers test-cpython check bench docs test-all test-newer clean system-tools tag
 build: $(VENV)/installed
 	@$(BIN)/gopark --version
 
@@ -53,9 +53,19 @@ define run_tests
 	--last-failed --last-failed-no-failures none $(PYTEST_ARGS) 2>&1 | tee -a $(VENV)/test-$(1).log; }
 endef
 
-test: $(VENV)/installed $(VENV)/group-test system-tools
+test: $(VENV)/installed $(VENV)/group-test system-tools drivers
 	$(call run_tests,compiled,)
 	$(call run_tests,interpreted,1)
+
+# The tests of C drivers against real servers, with all that they ask.
+test-drivers: $(VENV)/installed $(VENV)/group-test system-tools drivers
+	GOPARK_DRIVERS_QUESTIONS=200 $(BIN)/python -m pytest tests/hook/drivers $(PYTEST_ARGS)
+
+# Optional: the tests of what cannot be installed are skipped, and say so.
+drivers: | $(VENV)/created
+	@[ -e $(VENV)/drivers ] || for group in drivers drivers-built; do \
+	timeout 120 $(PIP) install --group $$group >/dev/null 2>&1 </dev/null || \
+	echo "the group $$group cannot be installed: the tests of what is missing are skipped"; done; touch $(VENV)/drivers
 
 # `make test` with every CPython >= 3.11 of this machine; SKIP="tag..." leaves out those that have just been tested.
 test-all:

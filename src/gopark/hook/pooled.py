@@ -1,8 +1,8 @@
 """Methods of C extension modules that block and can never park, called on threads of the pool instead.
 
-Why they cannot park: gRPC waits for its completion queues with an entry on the C stack that its own threads write to, and with mutexes
-and conditions by which they hand the polling to one another.  A type's attribute is replaced, when its module has been
-imported or has been before; on another thread than the runtime's it is what it was.
+Why they cannot park: gRPC waits for its completion queues with an entry on the C stack that its threads write to, and with
+mutexes and conditions by which they hand the polling to one another.  A type's attribute is replaced, when its module has
+been imported or has been before; on another thread than the runtime's it is what it was.
 """
 
 import functools

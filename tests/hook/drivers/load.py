@@ -1,5 +1,5 @@
-"""`load.py CLIENT JSON-ADDRESS THREADS QUESTIONS SEED`: threads that ask, each answer checked; some are cancelled, some
-close their connection and connect anew.  What goes wrong is printed; the last line is the summary."""
+"""`load.py CLIENT JSON-ADDRESS THREADS QUESTIONS SEED [plain]`: threads that ask, each answer checked; some are cancelled,
+some close their connection and connect anew.  What goes wrong is printed; the last line is the summary."""
 
 import importlib
 import json
@@ -8,13 +8,17 @@ import sys
 import threading
 import traceback
 
-from clients import CLIENTS, Client
-
 import gopark
 from gopark.runtime import sysmon
 
+patched = sys.argv[-1] != "plain"  # without, it is what the hooks are measured by
+if patched:
+    gopark.patch()
+
+from clients import CLIENTS, Client  # noqa: E402
+from crowd import start  # noqa: E402
+
 name, address, threads, questions, seed = sys.argv[1], json.loads(sys.argv[2]), *map(int, sys.argv[3:6])
-patched = getattr(gopark, "is_patched", bool)()  # without, it is what the tests are measured by
 cls: type[Client] = CLIENTS[name]
 wrong: list[str] = []
 answers = [0]
@@ -80,16 +84,12 @@ def main() -> None:
     if patched:
         sysmon.set_slice(1_000_000)
     stop = threading.Event()
-    crowd = [threading.Thread(target=worker, args=(i,)) for i in range(threads)]
-    if patched and not cls.shared:
-        crowd.append(threading.Thread(target=hunter, args=(stop,)))
-    for thread in crowd:
-        thread.start()
-    for thread in crowd[:threads]:
-        thread.join()
+    hunting = start(hunter, stop) if patched and not cls.shared else None
+    for one in [start(worker, i) for i in range(threads)]:
+        one.join()
     stop.set()
-    for thread in crowd:
-        thread.join()
+    if hunting is not None:
+        hunting.join()
     for line in wrong:
         print(line)
     print("answers", answers[0] >= threads * questions, "wrong", len(wrong), "seed", seed)

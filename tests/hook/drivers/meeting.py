@@ -6,7 +6,12 @@ import sys
 import threading
 import traceback
 
-from clients import CLIENTS
+import gopark
+
+gopark.patch()
+
+from clients import CLIENTS  # noqa: E402
+from crowd import start  # noqa: E402
 
 name, address, number = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
 place = f"place{os.getpid()}"
@@ -24,14 +29,12 @@ def guest() -> None:
 
 
 here = threading.Barrier(number + 1)
-guests = [threading.Thread(target=guest) for _ in range(number)]
 host = CLIENTS[name](address)
 host.shut(place)
-for thread in guests:
-    thread.start()
+guests = [start(guest) for _ in range(number)]
 here.wait(50)
 host.open(place, number)
-for thread in guests:
-    thread.join()
+for one in guests:
+    one.join()
 print("\n".join(wrong))
 print("met", number - len(wrong))
