@@ -77,11 +77,12 @@ def test_lock_of_another_process_is_waited_for() -> None:
         )
         holder.stdout.readline()
         with open(path.name, "w") as f:
-            waiter = go(os.lockf, f.fileno(), os.F_LOCK, 0)
+            waiters = [go(os.lockf, f.fileno(), os.F_LOCK, 0), go(fcntl.lockf, f, fcntl.LOCK_EX)]
             time.sleep(0.02)
-            assert not waiter.done
+            assert not any(w.done for w in waiters)
             holder.communicate(b"x")
-            waiter.result()
+            for w in waiters:
+                w.result()
     """)
 
 

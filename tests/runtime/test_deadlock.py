@@ -189,3 +189,26 @@ def test_watchdog_of_faulthandler_wakes_nobody() -> None:
     """
     done = python(PARK + program, check=False)
     assert done.returncode == 2 and "all goroutines are asleep" in done.stderr
+
+
+def test_looking_keeps_nothing_alive_that_the_program_drops() -> None:
+    program = """
+    import gc, weakref
+    class Thing: pass
+    def waits(thing):
+        done = gopark.Chan()
+        thread = threading.Thread(target=lambda: (time.sleep(0.02), go(done.send, 1)))
+        thread.start()
+        done.recv()  # nothing but that thread can end it
+        thread.join()
+    def main():
+        gc.disable()
+        thing = Thing()
+        gone = weakref.ref(thing)
+        waits(thing)
+        del thing
+        assert gone() is None
+    import time
+    gopark.run(main)
+    """
+    python(PARK + program)

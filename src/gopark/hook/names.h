@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -228,7 +229,6 @@ static int h_lockf(int fd, int command, off_t length) {
     return k == PARK_CANNOT ? lockf(fd, command, length) : r;
 }
 
-/* fcntl(fd, F_SETLKW or F_OFD_SETLKW, lock), for the hook of fcntl. */
 static int lock_fcntl(int fd, int command, void *lock) {
     int64_t nap = 0;
     int r, k;
@@ -237,6 +237,15 @@ static int lock_fcntl(int fd, int command, void *lock) {
     return k == PARK_CANNOT ? fcntl(fd, command, lock) : r;
 }
 
+static int h_fcntl(int fd, int command, ...) {
+    va_list args;
+    va_start(args, command);
+    void *arg = va_arg(args, void *); /* or a number, or none: as libc takes it */
+    va_end(args);
+    if ((command == F_SETLKW || command == F_OFD_SETLKW) && on_runtime()) return lock_fcntl(fd, command, arg);
+    return fcntl(fd, command, arg);
+}
+
 static const struct hook names_hooks[] = {
     {"getaddrinfo", h_getaddrinfo}, {"getnameinfo", h_getnameinfo}, {"gethostbyname_r", h_gethostbyname_r},
-    {"gethostbyaddr_r", h_gethostbyaddr_r}, {"flock", h_flock}, {"lockf", h_lockf}, {"lockf64", h_lockf}, {NULL, NULL}};
+    {"gethostbyaddr_r", h_gethostbyaddr_r}, {"flock", h_flock}, {"lockf", h_lockf}, {"lockf64", h_lockf}, {"fcntl", h_fcntl}, {"fcntl64", h_fcntl}, {NULL, NULL}};

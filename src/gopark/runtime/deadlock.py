@@ -50,9 +50,12 @@ def checkdead() -> bool:
 def _other_threads() -> bool:
     mine = {_sys.thread_ident(), _sys.sysmon_ident(), *own_threads, *blocking.idents}
     frames = sys._current_frames()
-    if _sys.thread_states() > len(frames):
-        return True  # one that has only just been started, or that runs C code and may call Python's
-    return any(ident not in mine and not debug_server.serves(frame) for ident, frame in frames.items())
+    try:
+        if _sys.thread_states() > len(frames):
+            return True  # one that has only just been started, or that runs C code and may call Python's
+        return any(ident not in mine and not debug_server.serves(frame) for ident, frame in frames.items())
+    finally:
+        frames.clear()  # this function's own is among them: a cycle, which would keep alive all that its callers refer to
 
 
 def _native_threads() -> bool:
