@@ -88,8 +88,8 @@ static int h_sem_clockwait(sem_t *s, clockid_t clock, const struct timespec *t) 
 
 static int h_sem_timedwait(sem_t *s, const struct timespec *t) { return h_sem_clockwait(s, CLOCK_REALTIME, t); }
 
-/* Goroutines wait in this semaphore's list. */
-static void semaphores_tell(sem_t *s) {
+/* Goroutines wait in this semaphore's list.  (Apart: h_sem_post, which every release of a lock runs through, stays short.) */
+static __attribute__((noinline)) void semaphores_tell(sem_t *s) {
     int e = errno;
     if (on_runtime() && python_held()) {
         bridge_posted(s);

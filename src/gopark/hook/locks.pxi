@@ -162,3 +162,8 @@ def locks_stop() -> None:
     for queue in lists:
         while (<Semaphores>queue).head is not None:
             (<Semaphores>queue).wake((<Semaphores>queue).head)
+
+
+def locks_waiting() -> int:
+    """How many goroutines wait for semaphores."""
+    return sum((<Semaphores>queue).size for queue in lists)
