@@ -38,6 +38,15 @@ static inline unsigned semaphore_list(const void *s) { return ((uintptr_t)s >> 4
 /* locks.pxi, with the GIL.  bridge_sem: PARK_READY: the caller has it now. */
 static int bridge_sem(sem_t *s, int64_t deadline);
 static void bridge_posted(sem_t *s);
+static void bridge_postpone(void);
+
+/* A wait was interrupted just when it got what it waited for. */
+static void sem_postpone(void) {
+    struct python p;
+    if (!python_enter(&p)) return;
+    bridge_postpone();
+    python_leave(&p);
+}
 
 static int sem_park(sem_t *s, int64_t deadline) {
     char *here = __builtin_frame_address(0);

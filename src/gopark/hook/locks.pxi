@@ -124,6 +124,14 @@ cdef int bridge_can_park "bridge_can_park" () noexcept:
     return can_park()
 
 
+cdef void bridge_postpone "bridge_postpone" () noexcept:
+    """What has ended the last park came too late, the call has succeeded: it is raised at the goroutine's next park."""
+    cdef Goroutine gp = _p.curg
+    exc = kept.pop(gp, None)
+    if exc is not None and gp.pending is None:
+        gp.pending = exc
+
+
 cdef void bridge_posted "bridge_posted" (sem_t *s) noexcept:
     try:
         (<Semaphores>lists[semaphore_list(s)]).posted(<int64_t>s)

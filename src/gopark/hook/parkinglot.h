@@ -83,6 +83,7 @@ static int lot_park(const void *address, const void *expected, size_t size, int6
         if (unparked) { /* the post is on its way: it is as if it had come in time */
             while (sem_wait(&e->sem) != 0)
                 ;
+            if (r == LOT_INTR) sem_postpone();
             r = LOT_OK;
         }
     }

@@ -51,6 +51,7 @@ static int shared_park(sem_t *s, int64_t deadline) {
     if (k != PARK_READY) pthread_cancel(thread);
     pthread_join(thread, NULL);
     --*semaphores_external;
+    if (w->taken && k == PARK_EINTR) sem_postpone();
     if (w->taken) k = PARK_READY;
     else if (k == PARK_READY) k = PARK_CANNOT; /* it is no semaphore: the real call says so */
     else if (sem_trywait(s) == 0) {
