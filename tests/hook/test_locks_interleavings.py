@@ -1,10 +1,10 @@
-"""A lock's waiters in every order of releases, new takers, cancellations and turns; and at random, with threads in between."""
+"""A lock's waiters in every order of releases, new takers, cancellations and turns; and at random, beside threads."""
 
 from hooked import patched
 
 
 def test_every_order_of_five_events_forgets_nobody() -> None:
-    # release: main releases if it holds it; take: main takes it if it is free (before those who wait); 0, 1, 2: cancelled; turn.
+    # release: by main, if it has it; take: by main, if it is free; 0, 1, 2: who is cancelled; turn: of all.
     patched("""
         import itertools
         from gopark.hook import _hook

@@ -54,7 +54,7 @@ def test_lines_written_to_a_buffered_file() -> None:
 
 
 def test_buffer_over_a_stream_that_parks_and_takes_little_at_a_time() -> None:
-    # It parks while the buffer's flush is half done: the others wait for it.  (Not text: up to CPython 3.12.3 a TextIOWrapper whose
+    # The others wait while the flush is half done.  (Not text: up to CPython 3.12.3 a TextIOWrapper whose
     # flush blocks loses what other threads write meanwhile.)
     patched(
         LOAD
