@@ -17,7 +17,7 @@ PROGRAM = """
 
     modules = []
     for m in pkgutil.walk_packages(gopark.__path__, "gopark."):
-        if not any(part.startswith("_") for part in m.name.split(".")) and not m.name.startswith("gopark.cli"):
+        if not any(part.startswith("_") for part in m.name.split(".")) and not m.name.startswith(("gopark.cli", "gopark.contrib")):
             modules.append(importlib.import_module(m.name))
     HEAP_TYPE = 1 << 9  # a class of Python's, not of C
     classes = {
