@@ -94,6 +94,9 @@ def aside(call: Callable[..., object], *args: Any) -> None:
     """call(*args), in which other goroutines run: they see neither a running loop nor its hooks."""
     loop = asyncio._get_running_loop()
     hooks = sys.get_asyncgen_hooks()
+    task = None
+    if sys.version_info >= (3, 14) and loop is not None:
+        task = asyncio.tasks._swap_current_task(loop, None)  # from there on the thread's, too
     asyncio._set_running_loop(None)
     sys.set_asyncgen_hooks(None, None)
     try:
@@ -101,6 +104,8 @@ def aside(call: Callable[..., object], *args: Any) -> None:
     finally:
         sys.set_asyncgen_hooks(*hooks)
         asyncio._set_running_loop(loop)
+        if sys.version_info >= (3, 14) and task is not None:
+            asyncio.tasks._swap_current_task(loop, task)
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -194,7 +199,7 @@ class _Service:
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.run_until_complete(loop.shutdown_default_executor())
         finally:
-            for wait in self.waits:
+            for wait in list(self.waits):
                 wait.end()
             loop.close()
 
@@ -204,9 +209,10 @@ _service: _Service | None = None
 
 def service() -> _Service:
     global _service
-    if _service is None or _service.goroutine.done:
-        _service = _Service()
-    return _service
+    with sysmon.no_preempt():  # or two who come at once make two
+        if _service is None or _service.goroutine.done:
+            _service = _Service()
+        return _service
 
 
 def retire(old: _Service) -> None:

@@ -8,6 +8,8 @@ import threading
 import time
 from typing import NoReturn
 
+import pytest
+
 import gopark
 from gopark import aio
 from support import eventually, goroutines, parked, python
@@ -16,6 +18,50 @@ from support import eventually, goroutines, parked, python
 def running() -> object:
     """The loop that this goroutine takes for running."""
     return asyncio._get_running_loop()
+
+
+@goroutines
+def test_first_uses_at_the_same_time_share_one_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    init = aio._Loop.__init__
+
+    def slow(self: aio._Loop) -> None:
+        made.append(self)
+        end = time.monotonic() + 0.05
+        while time.monotonic() < end:  # long enough to be preempted, elsewhere
+            pass
+        init(self)
+
+    async def one() -> int:
+        return 1
+
+    monkeypatch.setattr(aio._Loop, "__init__", slow)
+    gs = [gopark.go(aio.wait, one()) for _ in range(3)]
+    assert sum(g.result(10) for g in gs) == 3
+    assert len(made) == 1
+
+
+@goroutines
+def test_another_goroutines_own_loop_runs_while_a_coroutine_is_preempted() -> None:
+    began = done = False
+
+    async def busy() -> bool:
+        nonlocal began
+        began = True
+        end = time.monotonic() + 10
+        while not done and time.monotonic() < end:
+            pass
+        return done
+
+    async def other() -> None:
+        nonlocal done
+        await asyncio.sleep(0)
+        done = True
+
+    g = gopark.go(aio.wait, busy())
+    eventually(lambda: began)
+    asyncio.run(other())
+    assert g.result(15)
 
 
 # -- who sees it -------------------------------------------------------------------------------------------------------
