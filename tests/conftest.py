@@ -7,11 +7,13 @@ from typing import Any
 
 from support import diagnosis
 
-# A shell without job control has what it starts in the background ignore these two; children inherit that.
+# A shell without job control has what it starts in the background ignore the first two, nohup the third; children inherit
+# that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+for number in (signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 _communicate = subprocess.Popen.communicate
 _SLICE = 1.0  # s

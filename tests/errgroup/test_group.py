@@ -270,7 +270,8 @@ def test_caller_from_outside_who_waits_for_a_slot_does_not_get_it_after_the_bloc
         for caller in outside:  # the second one gets the slot only if the first gives it back
             with pytest.raises(RuntimeError, match="block has ended"):
                 caller.result(10)
-        assert gopark.num_goroutine() == 1 and begun == []
+        assert begun == []
+        eventually(lambda: gopark.num_goroutine() == 1)  # what earlier tests left may be finalized just now
 
     gopark.run(main)
 

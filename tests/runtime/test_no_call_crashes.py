@@ -17,7 +17,8 @@ PROGRAM = """
 
     modules = []
     for m in pkgutil.walk_packages(gopark.__path__, "gopark."):
-        if not any(part.startswith("_") for part in m.name.split(".")) and not m.name.startswith(("gopark.cli", "gopark.contrib")):
+        others = m.name.startswith(("gopark.cli", "gopark.contrib"))  # commands; what imports other packages
+        if not others and not any(part.startswith("_") for part in m.name.split(".")):
             modules.append(importlib.import_module(m.name))
     HEAP_TYPE = 1 << 9  # a class of Python's, not of C
     classes = {
