@@ -11,7 +11,7 @@ import _serve
 def handle(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
-        while data := sock.recv(_serve.READ_SIZE):
+        while data := sock.recv(4096):
             sock.sendall(data)
     except ConnectionError:
         pass  # the client went away
