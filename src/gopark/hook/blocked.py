@@ -12,10 +12,11 @@ from types import CodeType, FrameType
 from gopark.runtime import _sys, debug, proc, sysmon
 
 _PLACES = 1000  # that are remembered
+_LONG = 100_000_000  # ns: who computes for less is no cause for alarm, and on a busy machine has perhaps only waited for it
 _p = proc.getp()
 _log = logging.getLogger("gopark")
 _seen: dict[tuple[CodeType, int, str], int] = {}
-_said: deque[str] = deque(maxlen=100)
+_said: deque[tuple[int, str]] = deque(maxlen=100)  # level, text
 _logging = False  # a goroutine is about to
 
 
@@ -48,9 +49,10 @@ def _told(ns: int, call: str, library: str, frame: FrameType) -> None:
         return
     what = f"in {call}, called by {library or 'an unknown library'}" if call else "computing in C"
     often = "" if n == 1 else f", for the {n}th time"
-    _said.append(
+    text = (
         f"every goroutine waited {ns / 1e6:.0f} ms for one {what}{often}\n{debug.captured(_p.lastid, frame)}"
     )
+    _said.append((logging.WARNING if call or ns >= _LONG else logging.INFO, text))
     if not _logging:
         _logging = True
         proc.go(_write)
@@ -60,4 +62,5 @@ def _write() -> None:
     global _logging
     _logging = False
     while _said:
-        _log.warning("%s", _said.popleft().rstrip())
+        level, text = _said.popleft()
+        _log.log(level, "%s", text.rstrip())
