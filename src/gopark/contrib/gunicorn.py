@@ -210,8 +210,10 @@ class Worker(AsyncWorker):  # type: ignore[misc]
             client.setblocking(True)
             util.close_on_exec(client)
             if self.context is not None:
+                # In two steps: the first takes the descriptor away from the socket that we could hang up on.
+                client = connection.client = self.wrapped(client)
                 with connection:
-                    client = connection.client = self.wrapped(client)
+                    client.do_handshake()
             self.handle(listener, client, address)
         except (OSError, Cancelled) as e:  # in the handshake: the rest is handle's
             self.log.debug("Closing connection. %s", e)
@@ -227,7 +229,7 @@ class Worker(AsyncWorker):  # type: ignore[misc]
             client,
             server_side=True,
             suppress_ragged_eofs=self.cfg.suppress_ragged_eofs,
-            do_handshake_on_connect=True,
+            do_handshake_on_connect=False,
         )
 
     def timeout_ctx(self) -> _Connection:
