@@ -22,7 +22,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from gopark.runtime import _sys, fork, g, netpoll, polldesc, pollstate, proc, sysmon
+from gopark.runtime import _sys, fork, g, lifecycle, netpoll, polldesc, pollstate, proc, sysmon
 from gopark.runtime.g import Cancelled, Goroutine
 from gopark.runtime.note import Note
 from gopark.runtime.p import RUNNING
@@ -176,7 +176,7 @@ class _Service:
 
     def look(self) -> None:
         """The run ends: does anybody but the main goroutine live who could use the loop?"""
-        if _p.allgs.copy() - {_p.maing, _p.reaper, self.goroutine}:
+        if lifecycle.awaited() - {_p.reaper, self.goroutine}:
             self.loop.call_later(_LOOK_AGAIN, self.look)
         else:
             self.loop.stop()

@@ -310,3 +310,25 @@ def test_uvicorn_in_a_thread_and_httpx_clients_of_both_kinds() -> None:
         """)
     )
     assert "Traceback" not in done.stderr
+
+
+def test_the_loop_behind_aio_outlives_runs_and_ends_beside_daemon_threads() -> None:
+    done = patched(
+        both("""
+        async def loop():
+            return asyncio.get_running_loop()
+        first = gopark.run(gopark.aio.wait, loop())
+        assert gopark.aio.wait(loop()) is first
+        async def background():
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                print("background ended")
+        async def start():
+            return asyncio.create_task(background())
+        task = gopark.aio.wait(start())
+        gopark.aio.wait(asyncio.sleep(0.01))
+        """),
+        timeout=4,  # the end of a run that has to give up somebody takes longer
+    )
+    assert (done.stdout, done.stderr) == ("background ended\n", "")

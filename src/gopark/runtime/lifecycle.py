@@ -14,7 +14,19 @@ from collections.abc import Callable
 from types import CodeType
 from typing import Any, TypeVar
 
-from gopark.runtime import _sys, blocking, deadlock, g, interrupts, joining, netpoll, proc, reports, start
+from gopark.runtime import (
+    _sys,
+    blocking,
+    deadlock,
+    g,
+    interrupts,
+    joining,
+    netpoll,
+    proc,
+    reports,
+    start,
+    sysmon,
+)
 from gopark.runtime.g import Cancelled, Goexit, Goroutine
 from gopark.runtime.p import DRAINING, ENDING, RUNNING, URGENT
 
@@ -259,7 +271,14 @@ def _others(first: int = 0) -> set[Goroutine]:
         others.discard(_p.maing)
     if lasting:
         others = {gp for gp in others if gp.id >= first and not _is_thread(gp)}
+        if first:
+            others.difference_update(sysmon.around)  # started for whoever needs it: it ends with the runtime
     return others
+
+
+def awaited() -> set[Goroutine]:
+    """The goroutines that the runtime's end waits for."""
+    return _others()
 
 
 def _threads() -> set[Goroutine]:
