@@ -98,3 +98,17 @@ def test_native_thread_may_fork() -> None:
         os.close(a); os.close(2)
         assert os.read(b, 100) == b""
     """)
+
+
+def test_spawned_childrens_queues_lose_nothing() -> None:
+    patched("""
+        import multiprocessing
+        for method in ("fork", "spawn", "forkserver"):
+            context = multiprocessing.get_context(method)
+            queue = context.Queue()
+            child = context.Process(target=queue.put, args=(method,))
+            child.start()
+            assert queue.get(timeout=20) == method
+            child.join()
+            assert child.exitcode == 0
+    """)

@@ -5,6 +5,7 @@ an object whose unpickling patches.  The fork server itself stays as it is: it o
 the better.  What is started otherwise with sys.executable is a plain Python.
 """
 
+import atexit
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
@@ -70,8 +71,18 @@ def _stop_looking() -> None:
     sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not _Finder]
 
 
+def _exit_before_us() -> None:
+    """multiprocessing waits for its queues' threads in an exit handler.  They are goroutines: it must come before the
+    runtime's end, also if it was registered before gopark was imported, as in every spawned child."""
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        atexit.unregister(util._exit_function)
+        atexit.register(util._exit_function)
+
+
 def install() -> None:
     """From now on."""
+    _exit_before_us()
     module = sys.modules.get(_NAME)
     if module is not None:
         _wrap(module)
