@@ -100,7 +100,7 @@ static int h_sem_timedwait(sem_t *s, const struct timespec *t) { return h_sem_cl
 /* Goroutines wait in this semaphore's list.  (Apart: h_sem_post, which every release of a lock runs through, stays short.) */
 static __attribute__((noinline)) void semaphores_tell(sem_t *s) {
     int e = errno;
-    if (on_runtime() && python_held()) {
+    if (on_runtime() && python_state() == PYTHON_HELD) {
         bridge_posted(s);
     } else {
         /* No lock, no allocation: the thread may be anybody's, in the middle of anything. */

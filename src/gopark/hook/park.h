@@ -16,16 +16,25 @@
 
 enum { PARK_CANNOT = -1, PARK_READY = 0, PARK_TIMEOUT = 1, PARK_EINTR = 2, PARK_CLOSED = 3 };
 
-/* Does this thread have the GIL?  (Until 3.11 the current thread state is the process's: whichever thread has it.) */
-static inline int python_held(void) {
+static PyThreadState *park_tstate; /* the runtime's thread's, of the main interpreter: goroutines share it */
+
+enum { PYTHON_RELEASED, PYTHON_HELD, PYTHON_OTHER };
+
+/* On the runtime's thread: does it have the GIL?  PYTHON_OTHER: with the state of another interpreter, which no goroutine may be
+   switched to.  (Until 3.11 the current thread state is the process's: whichever thread has the GIL.) */
+static inline int python_state(void) {
 #if PY_VERSION_HEX >= 0x030D0000
-    return PyThreadState_GetUnchecked() != NULL;
-#elif PY_VERSION_HEX >= 0x030C0000
-    return _PyThreadState_UncheckedGet() != NULL;
+    PyThreadState *current = PyThreadState_GetUnchecked();
 #else
     PyThreadState *current = _PyThreadState_UncheckedGet();
-    return current != NULL && current == PyGILState_GetThisThreadState();
 #endif
+    if (current == NULL) return PYTHON_RELEASED;
+    if (current == park_tstate) return PYTHON_HELD;
+#if PY_VERSION_HEX < 0x030C0000
+    /* A native thread's?  This thread's other states were made under its own ident, or a goroutine's, which is odd. */
+    if (current->thread_id != (unsigned long)pthread_self() && !(current->thread_id & 1)) return PYTHON_RELEASED;
+#endif
+    return PYTHON_OTHER;
 }
 #if PY_VERSION_HEX < 0x030C0000
 static inline PyObject *park_take_raised(void) {
@@ -75,11 +84,13 @@ static inline int64_t monotonic_ns(void) {
 /* In and out of Python: the GIL is taken if this thread does not have it, what is being raised is set aside. */
 struct python { int had; PyObject *raised; };
 static inline int python_enter(struct python *p) {
-    PyThreadState *ts = PyGILState_GetThisThreadState();
-    /* Another interpreter's code on this thread: the goroutine's thread state is set aside, and must stay so. */
-    if (!ts || PyThreadState_GetInterpreter(ts) != PyInterpreterState_Main()) return 0;
-    p->had = python_held();
-    if (!p->had) PyEval_RestoreThread(ts);
+    int state = python_state();
+    p->had = state == PYTHON_HELD;
+    if (state == PYTHON_OTHER) return 0;
+    if (!p->had) {
+        if (!park_tstate || PyGILState_GetThisThreadState() != park_tstate) return 0;
+        PyEval_RestoreThread(park_tstate);
+    }
     p->raised = park_take_raised();
     return 1;
 }

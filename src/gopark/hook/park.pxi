@@ -20,6 +20,9 @@ cdef extern from "rooms.h" nogil:
     int park_on
     long park_parks, park_refused
     unsigned long park_thread
+    void *park_tstate
+    int PYTHON_HELD
+    int python_state()
     int64_t monotonic_ns()
 
 cdef extern from "Python.h":
@@ -35,7 +38,7 @@ cdef dict kept = {}  # goroutine -> the exception that ended its park, and that 
 cdef bint can_park() noexcept:
     """Can the running goroutine be parked here?"""
     cdef Goroutine gp = _p.curg
-    return gp is not None and gp.status == _RUNNING and _sys.thread_ident() == _p.thread
+    return gp is not None and gp.status == _RUNNING and _sys.thread_ident() == _p.thread and python_state() == PYTHON_HELD
 
 
 cdef int bridge_main "bridge_main" () noexcept:
@@ -138,8 +141,9 @@ cdef int bridge_call "bridge_call" (void (*fn)(void *) noexcept nogil, void *arg
 
 def bridge_start() -> None:
     """Hooks park from now on, on this thread."""
-    global park_on, park_thread
+    global park_on, park_thread, park_tstate
     park_thread = <unsigned long>_sys.thread_ident()
+    park_tstate = PyThreadState_Get()
     if not _sysmon.chained():
         _sysmon.install()
     _sys_module_.preempt_raiser(raise_kept)

@@ -55,7 +55,7 @@ static int lot_wait(struct lot_entry *e, int64_t timeout) {
 /* The sizes are _PyParkingLot_Park's: the value is of `size` bytes, the argument of `argsize`. */
 static int lot_park(const void *address, const void *expected, size_t size, int64_t timeout, void *arg, size_t argsize, int detach) {
     /* Without detach the caller keeps the GIL: nobody else is to run. */
-    if (!on_runtime() || !detach || !python_held() || !bridge_can_park())
+    if (!on_runtime() || !detach || python_state() != PYTHON_HELD || !bridge_can_park())
         return _PyParkingLot_Park(address, expected, size, timeout, arg, detach);
     struct lot_entry *e = calloc(1, sizeof *e), **end = &lot_entries;
     if (!e) return _PyParkingLot_Park(address, expected, size, timeout, arg, detach);

@@ -168,10 +168,11 @@ cdef object _bootstrap = _threading.Thread._bootstrap
 
 
 cdef bint starts_goroutine(object fn) except -1:
-    """Is a thread that is to run *fn* a goroutine?  Not where none can run any more; nor are gopark's own threads."""
+    """Is a thread that is to run *fn* a goroutine?  Not where none can run any more; nor are gopark's own threads, and those of other
+    interpreters."""
     if not park_on or <unsigned long>_sys.thread_ident() != park_thread:
         return False
-    if _p.thread == 0 or _p.state >= _ENDING or _p.curg is None:
+    if _p.thread == 0 or _p.state >= _ENDING or _p.curg is None or python_state() != PYTHON_HELD:
         return False
     if type(fn) is _MethodType and fn.__func__ is _bootstrap:
         return True
