@@ -40,7 +40,10 @@ static FILE *h_fopen(const char *path, const char *mode) {
 static const struct hook fork_hooks[] = {{"fopen", h_fopen, SLOTS_INTERPRETER}, {"fopen64", h_fopen, SLOTS_INTERPRETER}, {NULL, NULL, NULL}};
 
 /* In the child, before anything else runs there: all calls are the real ones, until hook_forked has put the rooms in order. */
-static void fork_child(void) { park_on = 0; }
+static void fork_child(void) {
+    park_on = 0;
+    identity_forked();
+}
 
 static void fork_watch(void) {
     static int watching;

@@ -29,7 +29,6 @@ def hook_forked() -> None:
 
     Not for subprocess's preexec_fn, after which the child is another program."""
     global park_on, park_process, park_main, signals_due, main_deaf
-    identity_forked()
     threads_forked()
     lot_forked()
     if _handlers.install is not _raw_install or park_forking:

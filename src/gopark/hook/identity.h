@@ -54,6 +54,12 @@ static int identity_find(void) {
     return -1;
 }
 
+/* In a forked child, before anything of Python's runs there: whoever forked is the main goroutine, and keeps its number: it may
+   hold locks. */
+static void identity_forked(void) {
+    if (identity_word && pthread_equal(pthread_self(), park_thread)) identity_main = *identity_word;
+}
+
 static void identity_forget(void) {
     if (identity_word) identity_set((unsigned long)pthread_self());
     identity_word = NULL;

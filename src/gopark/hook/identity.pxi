@@ -51,10 +51,3 @@ def identity_stop() -> None:
     """All are the main thread again."""
     _p.hook = None
     identity_forget()
-
-
-cdef void identity_forked() noexcept:
-    """In a forked child: whoever forked is the main goroutine now, and keeps its ident (it may hold locks)."""
-    global identity_main
-    if identity_word != NULL and _p.thread == _sys.thread_ident():
-        identity_main = identity_word[0]
