@@ -63,7 +63,7 @@ test-drivers: $(VENV)/installed $(VENV)/group-test system-tools drivers
 
 # Optional: the tests of what cannot be installed are skipped, and say so.
 drivers: | $(VENV)/created
-	@[ -e $(VENV)/drivers ] || for group in drivers drivers-built; do \
+	@[ -e $(VENV)/drivers ] || for group in drivers drivers-built servers; do \
 	timeout 120 $(PIP) install --group $$group >/dev/null 2>&1 </dev/null || \
 	echo "the group $$group cannot be installed: the tests of what is missing are skipped"; done; touch $(VENV)/drivers
 
