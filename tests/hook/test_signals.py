@@ -275,3 +275,21 @@ def test_interrupt_reaches_a_main_goroutine_that_is_runnable() -> None:
                 continue
             raise AssertionError("not raised")
     """)
+
+
+def test_handlers_are_set_by_the_main_thread_alone() -> None:
+    patched("""
+        said = []
+        def sets():
+            for call in (lambda: signal.signal(signal.SIGUSR2, print), lambda: signal.set_wakeup_fd(-1)):
+                try:
+                    call()
+                except ValueError as e:
+                    said.append(str(e))
+        thread = threading.Thread(target=sets)
+        thread.start()
+        thread.join()
+        assert len(said) == 2 and all("only works in main thread" in text for text in said), said
+        go(sets).result()  # goroutines that are no threads may
+        assert len(said) == 2
+    """)

@@ -129,9 +129,16 @@ cdef object wrapped(object handler):
     return what
 
 
+cdef object refuse_thread(str what):
+    """As CPython does, for a goroutine that is a thread."""
+    if _p.curg is not None and _p.curg is not _p.maing and loaded is not None and loaded.started:
+        raise ValueError(f"{what} only works in main thread of the main interpreter")
+
+
 cdef object signals_set "signals_set" (object signum, object handler):
     global urgent
     cdef object before
+    refuse_thread("signal")
     if signum == _SIGURG and _sysmon.chained() and not is_ours(handler):
         before = shown(signum, _sysmon._handler)
         if callable(handler) or (type(handler) is int and 0 <= handler <= 1):
@@ -152,6 +159,7 @@ cdef object signals_get "signals_get" (object signum):
 
 cdef object signals_wakeup "signals_wakeup" (object args, object kwargs):
     """The runtime has a descriptor there whenever the program has none."""
+    refuse_thread("set_wakeup_fd")
     before = signals_raw_wakeup(args, kwargs)
     if args and args[0] == -1:
         _interrupts.rewatch_signals()
