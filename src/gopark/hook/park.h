@@ -81,6 +81,10 @@ static inline int64_t monotonic_ns(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+/* Is this another interpreter than the one that is patched?  It has our methods all the same: they are static, and all share them;
+   but perhaps not our GIL. */
+static inline int python_other(void) { return PyInterpreterState_Get() != PyInterpreterState_Main(); }
+
 /* In and out of Python: the GIL is taken if this thread does not have it, what is being raised is set aside. */
 struct python { int had; PyObject *raised; };
 static inline int python_enter(struct python *p) {

@@ -23,6 +23,7 @@ cdef extern from "rooms.h" nogil:
     void *park_tstate
     int PYTHON_HELD
     int python_state()
+    bint python_other()
     int64_t monotonic_ns()
 
 cdef extern from "Python.h":

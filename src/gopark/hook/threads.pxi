@@ -290,7 +290,7 @@ cdef object m_start_joinable_thread(object module, object args, PyObject *kwargs
 cdef object m_set_sentinel(object module, PyObject *unused):
     """Up to 3.12: the lock that a thread's end releases, which Thread.join waits for."""
     cdef ThreadPart part
-    if loaded is None or <unsigned long>_sys.thread_ident() != park_thread or _p.curg is None:
+    if python_other() or loaded is None or <unsigned long>_sys.thread_ident() != park_thread or _p.curg is None:
         return (<_noargs>before_sentinel)(module, unused)
     part = part_of(_p.curg)
     part.sentinel = _thread_module.allocate_lock()
@@ -386,6 +386,8 @@ cdef void bridge_handle_gone "bridge_handle_gone" (PyObject *handle) noexcept:
 
 cdef ThreadPart handled(object handle):
     """The thread of *handle*; None: it is a native thread's, or nobody's."""
+    if python_other():
+        return None
     return handles.get(<uintptr_t><PyObject *>handle)
 
 
@@ -435,6 +437,8 @@ cdef object join_native(object handle, object args):
 
 cdef object m_shutdown(object module, PyObject *unused):
     """At exit: wait for all threads that are not daemons."""
+    if python_other():
+        return (<_noargs>before_shutdown)(module, unused)
     join_nondaemons()
     native = any(handled(t._handle) is None for t in _threading.enumerate() if not t.daemon and t is not _threading.main_thread())
     if native and can_park():
