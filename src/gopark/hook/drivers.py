@@ -40,8 +40,8 @@ def offload(library: str, function: str) -> None:
 
     For libraries that block and cannot park.  *library* is how its file's name begins ("libfoo"); it may be loaded later.
     Who calls the function in C is redirected, and who looks it up later (ctypes, cffi).  It may have up to six arguments,
-    integers or pointers, and such a result.  No memory on the caller's C stack may be given to it (if an argument points
-    there, the call is made where it is, and blocks).  It must not use Python without taking the GIL.
+    integers or pointers, and such a result.  Memory on the caller's C stack that it is given must not point there in turn,
+    and not be used after the call.  It must not use Python without taking the GIL.
 
     RuntimeError if patch() has not been called; LookupError if the library is loaded and has no such function; OSError."""
     from gopark.hook import _hook, is_patched

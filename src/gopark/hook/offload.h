@@ -4,9 +4,10 @@
    and returns one: arguments and a result that are integers or pointers, as x86-64 and aarch64 pass them in registers.  A function
    with fewer gets words that it does not look at.
 
-   While the call runs elsewhere, the caller is parked, and its part of the C stack is another goroutine's.  An argument that points into
-   it would have the call read and write there.  So a call with such an argument is made where it is, and blocks; it is counted.  What
-   cannot be seen is memory that points there in turn (an array of buffers): docs/run.md says so.
+   While the call runs elsewhere, the caller is parked, and its part of the C stack is another goroutine's.  So a word that points into
+   it points to a copy during the call, and the bytes that the call has changed there are taken over when it is back.  (How many
+   arguments there are is not known: a word that is none may look like one, and then nothing is changed.)  What cannot be seen
+   is memory there that points there in turn (an array of buffers), or that is still used after the call: docs/run.md says so.
 
    Which object a slot's call goes to is asked of the loader, for slots that it has not filled yet, and outside of its own walk over the objects,
    whose lock must not be held then. */
@@ -28,7 +29,7 @@ static int offload_failed;
 
 static struct offload offloads[OFFLOADS];
 static volatile int offloads_count;
-static long offload_calls, offload_stack; /* made on the pool; made in place, for an argument on the stack */
+static long offload_calls, offload_copies; /* made on the pool; with a copy of the stack */
 
 /* -- a call ----------------------------------------------------------------------------------------------------------------- */
 
@@ -56,23 +57,52 @@ static void offload_measure(void) {
     stack_base = (char *)low + size;
 }
 
-static int offload_on_stack(long a) {
-    char here;
-    return (char *)a >= &here - 65536 && (char *)a < stack_base;
+/* The part of the stack, from *low* on, that words of the call point to: as the call sees it, and as it was. */
+struct offload_copy { char *low, *seen, *was; size_t size; };
+
+/* 0: no memory. */
+static int offload_copy_in(struct offload_copy *copy, long *words, char *frame) {
+    copy->low = stack_base;
+    for (int i = 0; i < 6; i++)
+        if ((char *)words[i] >= frame && (char *)words[i] < copy->low) copy->low = (char *)words[i];
+    if ((copy->size = stack_base - copy->low) == 0) return 1;
+    copy->seen = malloc(copy->size);
+    copy->was = malloc(copy->size);
+    if (!copy->seen || !copy->was) return 0;
+    memcpy(copy->seen, copy->low, copy->size);
+    memcpy(copy->was, copy->low, copy->size);
+    for (int i = 0; i < 6; i++)
+        if ((char *)words[i] >= frame && (char *)words[i] < stack_base) words[i] = (long)(copy->seen + ((char *)words[i] - copy->low));
+    offload_copies++;
+    return 1;
 }
 
-static long offload_make(int which, long a, long b, long c, long d, long e, long f) {
+static long offload_copy_out(struct offload_copy *copy, long result) {
+    for (size_t i = 0; i < copy->size; i++)
+        if (copy->seen[i] != copy->was[i]) copy->low[i] = copy->seen[i];
+    if ((char *)result >= copy->seen && (char *)result < copy->seen + copy->size)
+        result = (long)(copy->low + ((char *)result - copy->seen));
+    return result;
+}
+
+static void offload_free(struct offload_copy *copy, struct offload_call *call) {
+    free(copy->seen);
+    free(copy->was);
+    free(call);
+}
+
+__attribute__((noinline)) static long offload_make(int which, long a, long b, long c, long d, long e, long f) {
     offload_function *target = offloads[which].target;
     if (!on_runtime() || !offloads[which].on) return target(a, b, c, d, e, f);
-    if (offload_on_stack(a) || offload_on_stack(b) || offload_on_stack(c) || offload_on_stack(d) || offload_on_stack(e) ||
-        offload_on_stack(f)) {
-        offload_stack++;
+    int before = errno;
+    struct offload_copy copy = {0};
+    struct offload_call *call = calloc(1, sizeof *call);
+    if (call) *call = (struct offload_call){target, {a, b, c, d, e, f}, 0, before, OFFLOAD_NEW};
+    if (!call || !offload_copy_in(&copy, call->a, __builtin_frame_address(0))) {
+        offload_free(&copy, call);
+        errno = before;
         return target(a, b, c, d, e, f);
     }
-    int before = errno;
-    struct offload_call *call = calloc(1, sizeof *call);
-    if (!call) return target(a, b, c, d, e, f);
-    *call = (struct offload_call){target, {a, b, c, d, e, f}, 0, before, OFFLOAD_NEW};
     int parked = park_call(offload_run, call) == PARK_READY;
     offload_calls += parked;
     offload_run(call); /* if nobody could */
@@ -80,9 +110,9 @@ static long offload_make(int which, long a, long b, long c, long d, long e, long
         struct timespec nap = {0, 1000000};
         nanosleep(&nap, NULL);
     }
-    long result = call->result;
+    long result = offload_copy_out(&copy, call->result);
     int error = call->error;
-    if (parked) free(call); /* else a thread may still come to it, and see that it is over */
+    offload_free(&copy, parked ? call : NULL); /* else a thread may still come to it, and see that it is over */
     errno = error;
     return result;
 }

@@ -5,7 +5,7 @@ cdef extern from "rooms.h" nogil:
     bint offload_has(const char *name)
     void offload_forget()
     bint offload_loaded_ "offload_loaded" (const char *library)
-    long offload_calls, offload_stack
+    long offload_calls, offload_copies
 
 
 def offload_start() -> None:
@@ -34,8 +34,8 @@ def offload_loaded(str library) -> bool:
 
 
 def driver_counters() -> dict[str, int]:
-    """Parks that were refused because a mutex was held; calls on the pool; those made in place, for an argument on the stack."""
-    return {"under_mutex": held_refused, "offloaded": offload_calls, "stack_arguments": offload_stack}
+    """Parks that were refused because a mutex was held; calls on the pool, and those of them with words that pointed to the stack."""
+    return {"under_mutex": held_refused, "offloaded": offload_calls, "stack_arguments": offload_copies}
 
 
 cdef extern from *:

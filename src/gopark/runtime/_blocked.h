@@ -20,6 +20,8 @@ static struct {
     int64_t since;        /* the monotonic clock, ns */
     long call;            /* the system call's number */
     char library[96];     /* "" if it is not known */
+    uint64_t noted;       /* in which turn that was: the tick */
+    uint64_t asked_tick;
     int64_t asked, asked_cpu; /* when Python was last asked, and has not answered yet; 0: not */
     int64_t still, still_cpu; /* since when the thread's CPU clock stands, and where */
     uint64_t tick;        /* of these two */
@@ -98,6 +100,7 @@ static void gopark_blocked_note(void) {
     if (call == SYS_futex && words[0] >= gopark_sysmon.runtime && words[0] < gopark_sysmon.runtime_end) return;
     gopark_blocked.call = call;
     gopark_blocked.since = gopark_blocked.still;
+    gopark_blocked.noted = gopark_blocked.tick;
     gopark_blocked_caller(words[6]);
     __atomic_store_n(&gopark_blocked.ready, 1, __ATOMIC_RELEASE);
 }
@@ -130,18 +133,21 @@ static void gopark_blocked_look(int64_t now) {
 static void gopark_blocked_ask(int64_t now) {
     if (gopark_sysmon.requested != 0 && gopark_blocked.asked != 0) return;
     gopark_blocked.asked_cpu = gopark_blocked_cpu();
+    gopark_blocked.asked_tick = GOPARK_LOAD(tick);
     __atomic_store_n(&gopark_blocked.asked, now, __ATOMIC_RELEASE);
 }
 
-/* The runtime's thread's: Python answers.  0: nothing to tell; 1: it was blocked; 2: it was busy in C.  For so many ns. */
-static int gopark_blocked_take(int64_t *ns) {
+/* The runtime's thread's: Python answers.  0: nothing to tell; 1: it was blocked; 2: it was busy in C.  For so many ns; *gone: the
+   goroutine has parked or ended since without a Python instruction, and another one is looked at. */
+static int gopark_blocked_take(int64_t *ns, int *gone) {
     int64_t now = gopark_sysmon_now(), asked = __atomic_load_n(&gopark_blocked.asked, __ATOMIC_ACQUIRE);
     gopark_blocked.asked = 0;
     if (__atomic_load_n(&gopark_blocked.ready, __ATOMIC_ACQUIRE)) {
         *ns = now - gopark_blocked.since;
+        *gone = gopark_blocked.noted != gopark_sysmon.tick;
         return 1;
     }
-    int64_t cpu = asked ? gopark_blocked_cpu() - gopark_blocked.asked_cpu : 0;
+    int64_t cpu = asked && gopark_blocked.asked_tick == gopark_sysmon.tick ? gopark_blocked_cpu() - gopark_blocked.asked_cpu : 0;
     *ns = now - asked;
     return cpu >= GOPARK_BLOCKED_NS ? 2 : 0;
 }

@@ -53,7 +53,7 @@ cdef extern from "_sysmon.h" nogil:
     long gopark_blocked_number "gopark_blocked.call"
     const char *gopark_blocked_library "gopark_blocked.library"
     const char *gopark_blocked_call(long number)
-    int gopark_blocked_take(int64_t *ns)
+    int gopark_blocked_take(int64_t *ns, int *gone)
     void gopark_preempt_postpone()
 
 cdef extern from "Python.h":
@@ -585,16 +585,17 @@ def sysmon_watch(bint wanted) -> None:
 
 
 def sysmon_blocked():
-    """In the preemption handler: None, or (ns, what, library) of the C code that has just had the thread for long.  What: a system
-    call's name, or "" if it computed."""
+    """In the preemption handler: None, or (ns, what, library, gone) of the C code that has just had the thread for long.
+
+    What: a system call's name, or "" if it computed.  Gone: it was another goroutine than the one that runs."""
     global gopark_blocked_ready
     cdef int64_t ns = 0
-    cdef int kind = gopark_blocked_take(&ns)
+    cdef int gone = 0, kind = gopark_blocked_take(&ns, &gone)
     if kind == 0:
         return None
     if kind == 2:
-        return ns, "", ""
-    said = ns, gopark_blocked_call(gopark_blocked_number).decode(), gopark_blocked_library.decode("utf-8", "replace")
+        return ns, "", "", False
+    said = ns, gopark_blocked_call(gopark_blocked_number).decode(), gopark_blocked_library.decode("utf-8", "replace"), gone != 0
     gopark_blocked_ready = 0
     return said
 

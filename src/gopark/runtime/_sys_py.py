@@ -604,7 +604,7 @@ def sysmon_watch(wanted: bool) -> None:
     """The hooks', which the interpreted core does not have."""
 
 
-def sysmon_blocked() -> tuple[int, str, str] | None:
+def sysmon_blocked() -> tuple[int, str, str, bool] | None:
     """The same."""
     return None
 

@@ -191,8 +191,8 @@ def interrupt(gp: Goroutine, exc: BaseException) -> None:
         _hurried[gp] = exc
 
 
-# The hooks': told(ns, call, library, frame) of C code that had the thread for that long.
-told: Callable[[int, str, str, FrameType], None] | None = None
+# The hooks': told(ns, call, library, gone, frame) of C code that had the thread for that long.
+told: Callable[[int, str, str, bool, FrameType], None] | None = None
 
 
 def _look(frame: FrameType) -> None:

@@ -7,6 +7,8 @@ import random
 import sys
 import threading
 import traceback
+from collections.abc import Callable
+from typing import Any
 
 import gopark
 from gopark.runtime import sysmon
@@ -16,7 +18,6 @@ if patched:
     gopark.patch()
 
 from clients import CLIENTS, Client  # noqa: E402
-from crowd import start  # noqa: E402
 
 name, address, threads, questions, seed = sys.argv[1], json.loads(sys.argv[2]), *map(int, sys.argv[3:6])
 cls: type[Client] = CLIENTS[name]
@@ -77,6 +78,12 @@ def hunter(stop: threading.Event) -> None:
             return
         number += 1
     print("cancelled", number)
+
+
+def start(fn: Callable[..., Any], *args: Any) -> threading.Thread:
+    thread = threading.Thread(target=fn, args=args)
+    thread.start()
+    return thread
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ import gopark
 gopark.patch()
 
 from clients import CLIENTS  # noqa: E402
-from crowd import start  # noqa: E402
 
 name, address, number = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
 place = f"place{os.getpid()}"
@@ -31,7 +30,9 @@ def guest() -> None:
 here = threading.Barrier(number + 1)
 host = CLIENTS[name](address)
 host.shut(place)
-guests = [start(guest) for _ in range(number)]
+guests = [threading.Thread(target=guest) for _ in range(number)]
+for one in guests:
+    one.start()
 here.wait(50)
 host.open(place, number)
 for one in guests:

@@ -68,8 +68,14 @@ def test_c_code_that_computes_is_named(library: str) -> None:
 
 
 def test_each_place_is_named_once_and_then_ten_times_as_often(library: str) -> None:
-    said = log(library, "for _ in range(11): go(culprit, lib.blocks, 40).join()")
+    said = log(library, "for _ in range(15): go(culprit, lib.blocks, 40).join()")
     assert said.count("every goroutine waited") == 2 and "for the 10th time" in said, said
+
+
+def test_goroutine_that_ends_in_the_call_is_not_confused_with_the_next(library: str) -> None:
+    said = log(library, "blocker = go(lib.blocks, 150)\nblocker.join()\ngopark.sleep(0.05)")
+    assert "called by libstubborn.so" in said and "parked or ended since" in said, said
+    assert "<lambda>" not in said, said
 
 
 def test_very_long_block_is_named_while_it_lasts(library: str) -> None:
