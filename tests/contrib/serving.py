@@ -129,7 +129,14 @@ class Server:
                 assert status == 200, (status, body)
                 return body
 
-        return [g.result() for g in [gopark.go(one, path) for path in paths]]
+        asking = [gopark.go(one, path) for path in paths]
+        for g in asking:
+            g.join()
+        errors = [g.exception for g in asking if g.exception is not None]
+        if errors:
+            errors[0].add_note(f"{len(errors)} of {len(paths)} requests failed")
+            raise errors[0]
+        return [g.result() for g in asking]
 
 
 def _answer(read: Callable[[int], bytes]) -> tuple[int, bytes]:

@@ -122,6 +122,11 @@ def test_goroutines_left_behind_fail_the_test_and_are_named_with_their_stacks(tm
             goroutine.join()
         def test_one_that_its_fixture_ends(worker):
             pass
+        def test_loop_of_the_runtimes_own():
+            async def answer():
+                return 42
+            import gopark.aio
+            assert gopark.aio.wait(answer()) == 42
         @pytest.mark.gopark(leaks=True)
         def test_that_may(request):
             gopark.go(forgotten)
@@ -136,7 +141,7 @@ def test_goroutines_left_behind_fail_the_test_and_are_named_with_their_stacks(tm
             pass
         """,
     )
-    assert outcomes(done) == {"passed": 6, "error": 1}, done.stdout + done.stderr
+    assert outcomes(done) == {"passed": 7, "error": 1}, done.stdout + done.stderr
     assert "ERROR at teardown of test_leaks" in done.stdout
     assert "1 goroutine(s) left behind" in done.stdout
     assert "the forgotten one" in done.stdout

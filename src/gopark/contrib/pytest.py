@@ -20,7 +20,7 @@ import pytest
 
 from gopark import hook
 from gopark import time as gopark_time
-from gopark.runtime import debug, proc
+from gopark.runtime import debug, proc, sysmon
 from gopark.runtime.g import Goexit, Goroutine
 
 _p = proc.getp()
@@ -165,7 +165,8 @@ def ids() -> set[int]:
 def leaked(grace: float) -> list[Goroutine]:
     """The goroutines that have come since the test's setup, may not stay, and do not end within *grace* s."""
     until = gopark_time.now() + grace
-    left = [gp for gp in _p.allgs.copy() if gp.id not in _before and gp.id not in _excused]
+    ours = {_p.reaper, *sysmon.around}  # started by the runtime for itself, when it was first needed
+    left = [gp for gp in _p.allgs.copy() - ours if gp.id not in _before and gp.id not in _excused]
     return [
         gp for gp in sorted(left, key=lambda gp: gp.id) if not gp.join(max(0.0, until - gopark_time.now()))
     ]
