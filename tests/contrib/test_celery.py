@@ -40,12 +40,14 @@ def sleep(seconds):
 def fail():
     raise ValueError("on purpose")
 
+def spin(end):
+    while time.monotonic() < end:
+        pass
+
 @app.task
 def compute(seconds, path=None):
-    end = time.monotonic() + seconds
     try:
-        while time.monotonic() < end:
-            pass
+        spin(time.monotonic() + seconds)
     except SoftTimeLimitExceeded:
         return "out of time"
     finally:
