@@ -154,12 +154,22 @@ cdef object end_of_thread(Goroutine gp):
 
 
 cdef object forget_dummy(unsigned long ident):
-    """threading.current_thread() makes a Thread for whoever has none, and Python before 3.13 never forgets it."""
-    thread = _threading._active.get(ident)
-    if isinstance(thread, _threading._DummyThread):
-        with _threading._active_limbo_lock:
-            if _threading._active.get(ident) is thread:
-                del _threading._active[ident]
+    """threading.current_thread() makes a Thread for whoever has none, and Python before 3.13 never forgets it.
+
+    The last ones are kept for a while: who has started such a thread may still look it up."""
+    if isinstance(_threading._active.get(ident), _threading._DummyThread):
+        dummies.append(ident)
+    while len(dummies) > _DUMMIES:
+        ident = dummies.pop(0)
+        thread = _threading._active.get(ident)
+        if isinstance(thread, _threading._DummyThread):
+            with _threading._active_limbo_lock:
+                if _threading._active.get(ident) is thread:
+                    del _threading._active[ident]
+
+
+cdef list dummies = []  # idents of those that have ended
+cdef int _DUMMIES = 64
 
 
 # -- starting ----------------------------------------------------------------------------------------------------------------
