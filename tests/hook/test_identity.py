@@ -139,3 +139,26 @@ def test_unpatched_again_all_goroutines_are_the_thread() -> None:
         gopark.unpatch()
         assert go(threading.get_ident).result() == main == threading.get_ident()
     """)
+
+
+def test_thread_that_blocks_signals_takes_preemption_from_nobody() -> None:
+    patched("""
+        def deaf():
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            return signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        thread = threading.Thread(target=deaf)
+        thread.start()
+        thread.join()
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+        ended = []
+        def hog():
+            while not ended:
+                pass
+        hogs = [go(hog)]
+        time.sleep(0.05)  # comes back although the hog never parks
+        ended.append(True)
+        hogs[0].result()
+        # The main goroutine's mask is the thread's.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == {signal.SIGUSR2}
+    """)

@@ -499,11 +499,11 @@ def test_close_that_a_thread_hands_over_just_before_goroutines_are_given_up_is_d
     conns: list[net.Conn] = []
     give_up = lifecycle._abandon_rest
 
-    def closed_just_before() -> None:
+    def closed_just_before(first: int) -> None:
         thread = threading.Thread(target=conns[0].close)
         thread.start()
         thread.join()
-        give_up()
+        give_up(first)
 
     monkeypatch.setattr(lifecycle, "_abandon_rest", closed_just_before)
 

@@ -27,6 +27,13 @@ static pthread_t identity_thread(pthread_t t) { return (unsigned long)t & 1 ? pa
 static int h_pthread_kill(pthread_t t, int signum) { return pthread_kill(identity_thread(t), signum); }
 static int h_pthread_getcpuclockid(pthread_t t, clockid_t *clock) { return pthread_getcpuclockid(identity_thread(t), clock); }
 
+/* A thread that blocks signals (multiprocessing's resource sharer does) does it for itself.  A goroutine would for all that share its
+   thread, and would take preemption from them; handlers run in the main goroutine, whose mask is the thread's. */
+static int h_pthread_sigmask(int how, const sigset_t *set, sigset_t *old) {
+    int other = identity_word && pthread_self() == park_thread && *identity_word != identity_main;
+    return pthread_sigmask(how, other ? NULL : set, old);
+}
+
 static inline void identity_set(unsigned long ident) { __atomic_store_n(identity_word, ident, __ATOMIC_RELAXED); }
 
 /* Find the word, on the main thread: of the words in the interpreter's state that hold its ident, the one that decides whether
@@ -66,6 +73,7 @@ static void identity_forget(void) {
 }
 
 static const struct hook identity_hooks[] = {{"pthread_self", h_pthread_self, SLOTS_INTERPRETER},
+                                             {"pthread_sigmask", h_pthread_sigmask, SLOTS_INTERPRETER},
                                              {"pthread_kill", h_pthread_kill, SLOTS_INTERPRETER},
                                              {"pthread_getcpuclockid", h_pthread_getcpuclockid, SLOTS_INTERPRETER},
                                              {NULL, NULL}};

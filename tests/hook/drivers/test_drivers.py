@@ -6,6 +6,7 @@ The seed is printed and can be given: GOPARK_DRIVERS_SEED; GOPARK_DRIVERS_QUESTI
 
 import os
 import random
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 
@@ -49,7 +50,7 @@ NO_MEETING = ("psycopg2_shared", "kombu", "pymemcache", "boto3")
 def needs(name: str) -> str:
     """The server's name; the test is skipped if there is no such driver."""
     for module in CLIENTS[name][1]:
-        if find_spec(module) is None:
+        if module not in sys.modules and find_spec(module) is None:
             pytest.skip(f"{module} is not installed (pip install --group drivers)")
     return CLIENTS[name][0]
 
