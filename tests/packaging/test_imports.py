@@ -10,13 +10,17 @@ from support import python
 ALL = """
 import importlib, pkgutil
 import gopark
+HOOKS = "" if gopark.IS_COMPILED else "gopark.hook._hook"  # C code
 for module in pkgutil.walk_packages(gopark.__path__, "gopark."):
     if module.name.endswith("__main__"):
         continue
     try:
         importlib.import_module(module.name)
     except ModuleNotFoundError as e:  # contrib's are for programs that are not there, perhaps
-        if not module.name.startswith("gopark.contrib.") or e.name.startswith("gopark"):
+        if (not module.name.startswith("gopark.contrib.") or e.name.startswith("gopark")) and e.name != HOOKS:
+            raise
+    except ImportError as e:
+        if "_hook" not in str(e) or gopark.IS_COMPILED:
             raise
 """
 
