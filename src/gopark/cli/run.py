@@ -245,7 +245,9 @@ def text_code(text: str | bytes, name: str) -> CodeType:
     if name == "<string>" and sys.version_info >= (3, 13):
         import linecache
 
-        linecache._register_code(code, text, name)  # type: ignore[attr-defined]  # so that tracebacks show it
+        # So that tracebacks show it: CPython 3.13.0 looks for the name, later ones for the code.
+        linecache._register_code(code, text, name)  # type: ignore[attr-defined]
+        linecache.cache[name] = (len(text), None, str(text).splitlines(keepends=True), name)
     return code
 
 
