@@ -68,9 +68,9 @@ def test_c_code_that_computes_is_named(library: str) -> None:
 
 
 def test_each_place_is_named_once_and_then_ten_times_as_often(library: str) -> None:
-    said = log(library, "for _ in range(15): go(culprit, lib.blocks, 40).join()")
+    said = log(library, "for _ in range(40): go(culprit, lib.blocks, 25).join()")
     # On a busy machine the handler may find the line after the call: another place.
-    assert 2 <= said.count("every goroutine waited") <= 4 and said.count("for the 10th time") == 1, said
+    assert 2 <= said.count("every goroutine waited") <= 8 and "for the 10th time" in said, said
 
 
 def test_goroutine_that_ends_in_the_call_is_not_confused_with_the_next(library: str) -> None:
