@@ -166,7 +166,20 @@ static void slots_hook_one(struct dl_phdr_info *info, struct slots_object *o, co
     if (h) slots_replace(info, o, where, h);
 }
 
+/* What the last scan has seen.  A program opens libraries by the hundred, and most of the time none is new: as long as none has been
+   unloaded, what has been loaded since stands behind the others in the loader's list. */
+static unsigned long long slots_adds, slots_subs; /* how many objects were ever loaded, and unloaded */
+static size_t slots_scanned;                      /* objects; 0: scan all */
+
 static int slots_visit(struct dl_phdr_info *info, size_t size, void *data) {
+    size_t *at = data;
+    if (*at == 0) {
+        if (slots_scanned && info->dlpi_adds == slots_adds && info->dlpi_subs == slots_subs) return 1;
+        if (info->dlpi_subs != slots_subs) slots_scanned = 0;
+        slots_adds = info->dlpi_adds;
+        slots_subs = info->dlpi_subs;
+    }
+    if ((*at)++ < slots_scanned) return 0;
     int kind = slots_want(info->dlpi_name ? info->dlpi_name : "");
     if (kind != SLOTS_NOT) slots_each(info, kind, slots_hook_one);
     return 0;
@@ -174,9 +187,10 @@ static int slots_visit(struct dl_phdr_info *info, size_t size, void *data) {
 
 /* Hook what is loaded and not hooked yet; 0 or an errno. */
 static int slots_scan(void) {
+    size_t seen = 0;
     pthread_mutex_lock(&slots_mutex);
     slots_failed = 0;
-    if (slots_on) dl_iterate_phdr(slots_visit, NULL);
+    if (slots_on && dl_iterate_phdr(slots_visit, &seen) == 0) slots_scanned = slots_failed ? 0 : seen;
     int err = slots_failed;
     pthread_mutex_unlock(&slots_mutex);
     return err;
@@ -201,6 +215,7 @@ static int slots_unvisit(struct dl_phdr_info *info, size_t size, void *data) {
 static int slots_restore(void) {
     pthread_mutex_lock(&slots_mutex);
     slots_on = slots_failed = 0;
+    slots_scanned = 0;
     dl_iterate_phdr(slots_unvisit, NULL);
     for (size_t i = 0; i < slots_count; i++) free(slots[i].object);
     slots_count = 0;
@@ -218,6 +233,7 @@ static int slots_add_wanted(const char *part, int kind) {
     if (more && copy) slots_wanted[slots_wanted_count++] = (struct wanted){copy, kind};
     int err = more && copy ? 0 : ENOMEM;
     slots_on = 1;
+    slots_scanned = 0; /* what was not wanted may be now */
     pthread_mutex_unlock(&slots_mutex);
     return err;
 }
