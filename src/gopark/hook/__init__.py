@@ -1,8 +1,10 @@
 """Every program parks: the blocking system calls under the standard library and C drivers, made to park goroutines.
 
 patch() points the slots in which libpython and its extension modules keep the addresses of libc's blocking calls to
-functions of ours (slots.h), which park where the real call would block (park.h).  Nothing of CPython's or of a library's
-code is replaced, so that its time-outs, errors and retries stay what they are; who imported what, and when, does not matter.
+functions of ours (slots.h), which park where the real call would block (park.h).  No name in a module is replaced, so that
+time-outs, errors and retries stay CPython's and the libraries' own; who imported what, and when, does not matter.  What is no
+system call (how a thread starts, who sets a signal handler) is exchanged in its method table (methods.h); gRPC, which cannot
+park in C, in its types (pooled.py).
 
 Here is what is patched, in which order.  How is in the rooms beside this file.
 """

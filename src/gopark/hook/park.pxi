@@ -12,6 +12,7 @@ import sys as _sys_module
 
 from gopark.runtime import _sys as _sys_module_
 from gopark.runtime import blocking as _blocking
+from gopark.runtime import g as _g
 from gopark.runtime import sysmon as _sysmon
 from gopark.runtime.g import Cancelled
 
@@ -30,8 +31,8 @@ cdef extern from "Python.h":
     int PyErr_SetInterruptEx(int signum)
 
 cdef P _p = proc.getp()
-cdef int _RUNNING = 2
-cdef int _WAITING = 4
+cdef int _RUNNING = _g.GRUNNING
+cdef int _WAITING = _g.GWAITING
 cdef int _SIGURG = _signal.SIGURG
 cdef dict kept = {}  # goroutine -> the exception that ended its park, and that nobody has raised yet
 
