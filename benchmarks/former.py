@@ -39,15 +39,17 @@ class Other(Builder):
 Measure = Callable[[Builder], dict[str, Any]]
 
 
-def cases(seconds: float) -> dict[str, tuple[str, Measure]]:
-    """What can be compared: title (with the unit) and how one round of it is measured."""
+def cases(seconds: float, known: set[str]) -> dict[str, tuple[str, Measure]]:
+    """What can be compared: title (with the unit) and how one round of it is measured.
+
+    *known*: the operations that gopark's program has; some are only the standard library's."""
     table: dict[str, tuple[str, Measure]] = {}
     for n in (100, 10_000):
         table[f"echo{n}"] = (
             f"echo 64 B, {n:,} connections, us",
             partial(lambda n, builder: echo.throughput(builder, GOPARK, n, seconds, 64), n),
         )
-    for case in (c for c in micro.CASES if c.key != "pipe"):
+    for case in (case for case in micro.CASES if case.key in known):
         title = f"{case.title}, {case.unit}"
         table[case.key] = (
             title,
@@ -100,7 +102,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=1.5, help="of an echo round")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "former.md", metavar="FILE")
     options = parser.parse_args()
-    table = cases(options.seconds)
+    table = cases(options.seconds, micro.cases_of(Builder(HERE), GOPARK))
     chosen = options.only.split(",") if options.only else list(table)
     if unknown := set(chosen) - set(table):
         parser.error(f"no {', '.join(sorted(unknown))}; there are {', '.join(table)}")
